@@ -1,0 +1,38 @@
+# Thin: each target makes .venv itself. PYTHON picks the interpreter (3.11 or newer).
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check -q
+
+.PHONY: space test check bench soak fields lock
+
+space: .venv/space.stamp
+	.venv/bin/codex-space serve
+
+test: .venv/dev.stamp check
+	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+check: .venv/dev.stamp
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/ty check --error-on-warning
+	.venv/bin/lint-imports
+	.venv/bin/python scripts/check_secrets.py
+
+soak: .venv/dev.stamp
+	.venv/bin/python -m pytest -m soak --timeout 7200
+
+bench: .venv/dev.stamp
+	.venv/bin/python -m bench
+
+fields: .venv/dev.stamp
+	.venv/bin/python scripts/write_train_fields.py
+
+.venv/space.stamp: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed; set PYTHON=..."'
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	$(PIP) install -r requirements.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/dev.stamp: .venv/space.stamp requirements-dev.txt
+	$(PIP) install -r requirements-dev.txt
+	touch $@

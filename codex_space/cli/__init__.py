@@ -1,0 +1,1 @@
+"""The command line: every button of the page has a command here, and both call services."""

@@ -1,0 +1,78 @@
+"""Stand by a run until it and its uploads are over, with one line of progress; Ctrl-C stops it and keeps the work."""
+
+import json
+import sys
+import time
+
+from codex_space.services import runs
+from codex_space.services.context import Context
+from codex_space.services.summary import summarize
+from codex_space.store.runs import FINAL, Run
+
+LOOK_EVERY_S = 0.2
+OK_STATES = {"succeeded", "stopped"}
+
+
+def follow(ctx: Context, run_id: str, *, as_json: bool) -> int:
+    """Wait for the end of a run; 0 where it succeeded or was stopped on purpose, else 1."""
+    line = ""
+    try:
+        run = runs.show(ctx, run_id)
+        while run.state not in FINAL or _left_to_upload(ctx, run):
+            shown = _progress(ctx, run)
+            if shown != line and not as_json:
+                _rewrite(shown)
+                line = shown
+            time.sleep(LOOK_EVERY_S)
+            run = runs.show(ctx, run_id)
+    except KeyboardInterrupt:
+        run = _stop_and_keep(ctx, run_id)
+    if line:
+        print(file=sys.stderr)
+    _print_end(ctx, run, as_json=as_json)
+    return 0 if run.state in OK_STATES else 1
+
+
+def _stop_and_keep(ctx: Context, run_id: str) -> Run:
+    print("\nstopping; a checkpoint is saved first (Ctrl-C again leaves at once)", file=sys.stderr)
+    run = runs.show(ctx, run_id)
+    if run.state not in FINAL:
+        runs.stop(ctx, run_id)
+    while run.state not in FINAL:
+        time.sleep(LOOK_EVERY_S)
+        run = runs.show(ctx, run_id)
+    return run
+
+
+def _left_to_upload(ctx: Context, run: Run) -> int:
+    if ctx.owner is None or run.repo_id is None:
+        return 0
+    return sum(row.upload in {"queued", "uploading"} for row in runs.checkpoints(ctx, run.id))
+
+
+def _progress(ctx: Context, run: Run) -> str:
+    if run.state in FINAL:
+        return f"{run.id}  {run.state}; {_left_to_upload(ctx, run)} checkpoints on their way to the Hub"
+    if not run.max_steps:
+        return f"{run.id}  {run.state}  {run.phase}"
+    done = int(24 * run.step / run.max_steps)
+    bar = "#" * done + "." * (24 - done)
+    return f"{run.id}  {run.state}  [{bar}] {run.step:,}/{run.max_steps:,}"
+
+
+def _rewrite(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+    else:
+        print(text, file=sys.stderr)
+
+
+def _print_end(ctx: Context, run: Run, *, as_json: bool) -> None:
+    summary = summarize(ctx, run.id)
+    if as_json:
+        print(json.dumps(summary))
+        return
+    loss = f", loss {summary['first_loss']:.3f} -> {summary['final_loss']:.3f}" if summary["final_loss"] else ""
+    print(f"{run.id}: {run.state}, {run.step:,} steps{loss}, {summary['seconds']:.0f} s. {run.reason}".rstrip())
+    for checkpoint in summary["checkpoints"]:
+        print(f"  step {checkpoint['step']}: {checkpoint['path'] or 'only on the Hub'}  Hub: {checkpoint['hub']}")

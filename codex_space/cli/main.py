@@ -1,0 +1,133 @@
+"""The commands and their options; the module that answers is imported only when its command runs."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from codex_space import __version__
+from codex_space.core.errors import CodexError
+
+_RUN_VERBS = {
+    "show": "state, checkpoints and recipe of a run",
+    "stop": "save a checkpoint and end",
+    "cancel": "end at once",
+    "save": "save a checkpoint and go on",
+    "resume": "go on from the newest checkpoint",
+    "delete": "remove a run and its files",
+}
+_FILE_VERBS = {
+    "inspect": "say what a file is and what is wrong with it",
+    "import": "check a file and keep it as a dataset",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; 0 fine, 1 our error on one line of standard error, 2 usage."""
+    args = _parser().parse_args(argv)
+    module_name, function_name = args.handler.split(":")
+    try:
+        module = importlib.import_module(f"codex_space.cli.{module_name}")
+        return getattr(module, function_name)(args)
+    except CodexError as error:
+        print(f"codex-space: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe has had enough
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="codex-space", description="Train a code language model; every checkpoint on the Hub.", allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"codex-space {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = _command(commands, "serve", "page:serve", "open the page")
+    serve.add_argument("--port", type=int, help="default: 7860")
+    serve.add_argument("--host", help="default: 127.0.0.1; any other wants CODEX_SPACE_PASSWORD")
+    for name, handler, text in (
+        ("train", "training:train", "train a recipe in the foreground"),
+        ("check", "training:check", "check a recipe, its data and its tokens without training"),
+        ("show-command", "training:show_command", "print the command line a recipe stands for"),
+    ):
+        command = _command(commands, name, handler, text)
+        command.add_argument(
+            "recipe", help="a YAML file, a shipped recipe such as sft/tiny-cpu, or - for standard input"
+        )
+        command.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
+        _add_json(command)
+    imported = _command(
+        commands, "import", "training:import_config", "turn a flat TRL/HF config or codex.json into a recipe"
+    )
+    imported.add_argument("file", type=Path)
+    chat = _command(commands, "chat", "chat:chat", "chat with a run's checkpoint")
+    chat.add_argument("run", metavar="RUN[@step-N]")
+    chat.add_argument("--prompt", help="ask once and leave")
+    chat.add_argument("--max-new-tokens", type=int, default=256)
+    chat.add_argument("--temperature", type=float, default=0.7, help="0 for the likeliest answer")
+    _add_runs(commands)
+    _add_data(commands)
+    return parser
+
+
+def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "runs", "list, show, stop, resume, ... runs")
+    listed = _command(verbs, "list", "runs:list_all", "list runs, newest first")
+    listed.add_argument("--limit", type=int, default=20)
+    _add_json(listed)
+    for name, text in _RUN_VERBS.items():
+        verb = _command(verbs, name, f"runs:{name}", text)
+        verb.add_argument("run", help="id or name")
+        _add_json(verb)
+    logs = _command(verbs, "logs", "runs:logs", "the end of a run's log")
+    logs.add_argument("run", help="id or name")
+    logs.add_argument("--lines", type=int, default=100)
+    logs.add_argument("--search", default="")
+    renamed = _command(verbs, "rename", "runs:rename", "give a run another name")
+    renamed.add_argument("run", help="id or name")
+    renamed.add_argument("name")
+    compared = _command(verbs, "compare", "runs:compare", "recipe keys in which two runs differ, and their last losses")
+    compared.add_argument("run")
+    compared.add_argument("other")
+    _add_json(compared)
+    fetched = _command(verbs, "resume-from-hub", "runs:resume_from_hub", "go on with a run whose machine is gone")
+    fetched.add_argument("repo_id")
+    _add_json(fetched)
+
+
+def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "data", "list, inspect, import, delete datasets")
+    _add_json(_command(verbs, "list", "data:list_all", "list datasets"))
+    for name, text in _FILE_VERBS.items():
+        verb = _command(verbs, name, f"data:{name}_file", text)
+        verb.add_argument("file", type=Path)
+        verb.add_argument("--name", help="name of the dataset; default: the file's")
+        verb.add_argument(
+            "--column", action="append", default=[], metavar="OURS=THEIRS", help="such as prompt=question"
+        )
+        _add_json(verb)
+    deleted = _command(verbs, "delete", "data:delete", "remove a dataset")
+    deleted.add_argument("name")
+
+
+def _group(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str
+) -> "argparse._SubParsersAction[argparse.ArgumentParser]":
+    group = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return group.add_subparsers(required=True, metavar="VERB")
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, handler: str, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser.add_argument("--workspace", type=Path, help="default: CODEX_SPACE_HOME, else ./workspace")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")

@@ -1,0 +1,111 @@
+"""`codex-space runs ...`."""
+
+import argparse
+import json
+from collections.abc import Callable
+
+from codex_space.cli.follow import follow
+from codex_space.cli.opened import opened
+from codex_space.services import from_hub, runs
+from codex_space.services.context import Context
+from codex_space.services.summary import summarize
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """Print runs, newest first."""
+    with opened(args) as ctx:
+        found = runs.list_runs(ctx, limit=args.limit)
+    if args.json:
+        print(json.dumps([{key: value for key, value in vars(run).items() if key != "recipe"} for run in found]))
+        return 0
+    for run in found:
+        steps = f"{run.step:,}/{run.max_steps:,}" if run.max_steps else f"{run.step:,}"
+        print(f"{run.id}  {run.state:<9}  {steps:>13}  {run.name}  {run.reason}".rstrip())
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print one run."""
+    with opened(args) as ctx:
+        run = runs.show(ctx, args.run)
+        rows = runs.checkpoints(ctx, run.id)
+        summary = summarize(ctx, run.id)
+    if args.json:
+        print(json.dumps({**summary, "recipe": run.recipe}))
+        return 0
+    print(f"{run.id}  {run.name}\nstate: {run.state}  step: {run.step}/{run.max_steps}  {run.reason}".rstrip())
+    for row in rows:
+        print(
+            f"checkpoint step {row.step}: {row.size_bytes / 1e6:.1f} MB, Hub: {row.upload} {row.upload_error}".rstrip()
+        )
+    print(f"\n{run.recipe}", end="")
+    return 0
+
+
+def stop(args: argparse.Namespace) -> int:
+    """Ask a run to save and end."""
+    return _tell(args, runs.stop, "asked to save a checkpoint and end")
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """End a run at once."""
+    return _tell(args, runs.cancel, "asked to end at once")
+
+
+def save(args: argparse.Namespace) -> int:
+    """Ask for a checkpoint."""
+    return _tell(args, runs.save_now, "asked for a checkpoint")
+
+
+def delete(args: argparse.Namespace) -> int:
+    """Remove a run."""
+    return _tell(args, runs.delete, "deleted")
+
+
+def resume(args: argparse.Namespace) -> int:
+    """Go on with an ended run and follow it."""
+    with opened(args, own=True) as ctx:
+        run = runs.resume(ctx, args.run)
+        return follow(ctx, run.id, as_json=args.json)
+
+
+def resume_from_hub(args: argparse.Namespace) -> int:
+    """Fetch a run from its Hub repository and go on with it."""
+    with opened(args, own=True) as ctx:
+        return follow(ctx, from_hub.resume_from_hub(ctx, args.repo_id).id, as_json=args.json)
+
+
+def logs(args: argparse.Namespace) -> int:
+    """Print the end of a run's log."""
+    with opened(args) as ctx:
+        print(runs.log_tail(ctx, args.run, lines=args.lines, search=args.search))
+    return 0
+
+
+def rename(args: argparse.Namespace) -> int:
+    """Give a run another name."""
+    with opened(args) as ctx:
+        runs.rename(ctx, args.run, args.name)
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Print in what two runs differ."""
+    with opened(args) as ctx:
+        changed = runs.differences(ctx, args.run, args.other)
+        ends = [summarize(ctx, each) for each in (args.run, args.other)]
+    if args.json:
+        print(json.dumps({"differences": changed, "runs": ends}))
+        return 0
+    for key, here, there in changed:
+        print(f"{key}: {here} | {there}")
+    print(f"final_loss: {ends[0]['final_loss']} | {ends[1]['final_loss']}")
+    return 0
+
+
+def _tell(args: argparse.Namespace, verb: Callable[[Context, str], None], said: str) -> int:
+    with opened(args) as ctx:
+        run = runs.show(ctx, args.run)
+        verb(ctx, run.id)
+    print(json.dumps({"run": run.id, "said": said}) if args.json else f"{run.id}: {said}")
+    return 0

@@ -1,0 +1,58 @@
+"""`codex-space train`, `check`, `import` and `show-command`."""
+
+import argparse
+import json
+import sys
+
+import yaml
+
+from codex_space.cli.follow import follow
+from codex_space.cli.opened import opened
+from codex_space.core.flat_config import import_flat
+from codex_space.core.presets import read_recipe_text
+from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.services import checks, preflight, runs
+from codex_space.services.commands import command_line
+
+
+def train(args: argparse.Namespace) -> int:
+    """Queue a recipe and follow it to its end."""
+    text = _text(args)
+    with opened(args, own=True) as ctx:
+        return follow(ctx, runs.submit(ctx, text, overrides=args.overrides).id, as_json=args.json)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print the checklist of a recipe; 1 where something stands in its way."""
+    text = render_recipe(parse_recipe(_text(args), args.overrides))
+    with opened(args) as ctx:
+        lines = checks.readiness(ctx, text)
+        if not any(line.ok is False for line in lines):
+            lines.append(preflight.check_tokens(ctx, text))
+    if args.json:
+        print(json.dumps([vars(line) for line in lines]))
+    else:
+        for line in lines:
+            mark = {True: "ok", False: "NO", None: "--"}[line.ok]
+            print(f"{mark}  {line.label}: {line.detail}. {line.cure}".rstrip())
+    return 1 if any(line.ok is False for line in lines) else 0
+
+
+def import_config(args: argparse.Namespace) -> int:
+    """Print the recipe a flat config stands for, with what became of each key as comments."""
+    imported = import_flat(args.file)
+    for note in imported.notes:
+        print(f"# {note}")
+    print(yaml.safe_dump(imported.values, sort_keys=False, allow_unicode=True), end="")
+    return 0
+
+
+def show_command(args: argparse.Namespace) -> int:
+    """Print the command line a recipe stands for."""
+    command = command_line(render_recipe(parse_recipe(_text(args), args.overrides)))
+    print(json.dumps({"command": command}) if args.json else command)
+    return 0
+
+
+def _text(args: argparse.Namespace) -> str:
+    return sys.stdin.read() if args.recipe == "-" else read_recipe_text(args.recipe)

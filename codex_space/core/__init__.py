@@ -1,0 +1,1 @@
+"""Lowest layer: errors, settings, paths, events and the recipe; imports nothing of this program."""

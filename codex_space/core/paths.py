@@ -1,0 +1,156 @@
+"""Every file and folder name of a workspace and of a job folder, spelled once."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from codex_space.core.errors import RunError
+
+_RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z]+-[a-z0-9]{4}")
+_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: ids are read aloud
+
+
+def new_run_id(kind: str, now: float) -> str:
+    """Return an id that reads and sorts by time: `20261121-001530-sft-k3f9`."""
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d-%H%M%S")
+    return f"{stamp}-{kind}-{''.join(secrets.choice(_ALPHABET) for _ in range(4))}"
+
+
+def share_dir(name: str) -> Path:
+    """Return `configs` or `data`, from the wheel's `_share` or from the checkout."""
+    packaged = Path(__file__).parent.parent / "_share" / name
+    return packaged if packaged.is_dir() else Path(__file__).parent.parent.parent / name
+
+
+@dataclass(frozen=True)
+class JobDir:
+    """One run's folder: all that is needed to replay or resume it elsewhere."""
+
+    root: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe text the run was submitted with."""
+        return self.root / "recipe.yaml"
+
+    @property
+    def launch(self) -> Path:
+        """What the owner fixed at submission: threads, resolved references (JSON)."""
+        return self.root / "launch.json"
+
+    @property
+    def events(self) -> Path:
+        """JSON lines appended by the worker, read by the owner."""
+        return self.root / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """Standard output and error of the worker."""
+        return self.root / "worker.log"
+
+    @property
+    def env(self) -> Path:
+        """Packages, hardware and data hashes of the latest attempt (JSON)."""
+        return self.root / "env.json"
+
+    @property
+    def worker(self) -> Path:
+        """Pid, start time and boot id of the live process (JSON)."""
+        return self.root / "worker.json"
+
+    @property
+    def exit(self) -> Path:
+        """Exit code or signal of the last process (JSON), written by the shim."""
+        return self.root / "exit.json"
+
+    @property
+    def stop_request(self) -> Path:
+        """Its presence asks the worker to save a checkpoint and end."""
+        return self.root / "stop.request"
+
+    @property
+    def save_request(self) -> Path:
+        """Its presence asks the worker for a checkpoint without ending."""
+        return self.root / "save.request"
+
+    @property
+    def rows(self) -> Path:
+        """The rows the run trains on, prepared and split once: train.parquet, validation.parquet."""
+        return self.root / "rows"
+
+    @property
+    def base(self) -> Path:
+        """A base model that the run itself built (`fresh:` models)."""
+        return self.root / "base"
+
+    @property
+    def spool(self) -> Path:
+        """Hard links of checkpoints that wait for their upload: spool/step-N/."""
+        return self.root / "spool"
+
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of the checkpoint at that optimizer step."""
+        return self.root / f"checkpoint-{step}"
+
+    def spooled(self, step: int) -> Path:
+        """Return the folder of hard links for the checkpoint at that step."""
+        return self.spool / f"step-{step}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps of all complete checkpoints, oldest first.
+
+        Complete means that the manifest, written last, is there.
+        """
+        found = (_CHECKPOINT.fullmatch(path.name) for path in self.root.glob("checkpoint-*"))
+        steps = [int(match.group(1)) for match in found if match]
+        return sorted(step for step in steps if (self.checkpoint(step) / MANIFEST).is_file())
+
+
+MANIFEST = "codex_manifest.json"
+"""Written last into each checkpoint: a folder without it is not a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder that one owner process holds."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the owner."""
+        return self.root / "owner.lock"
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file (WAL, local disk only)."""
+        return self.root / "codex_space.db"
+
+    @property
+    def runs(self) -> Path:
+        """One job folder a run."""
+        return self.root / "runs"
+
+    @property
+    def datasets(self) -> Path:
+        """One folder a dataset: the file and dataset.json."""
+        return self.root / "datasets"
+
+    def job(self, run_id: str) -> JobDir:
+        """Return the run's folder.
+
+        Raises:
+            RunError: The id is not one this program makes (it comes from outside at times).
+        """
+        if not _RUN_ID.fullmatch(run_id):
+            raise RunError(f"{run_id!r} is not a run id", cure="`codex-space runs list` shows them.")
+        return JobDir(self.runs / run_id)
+
+    def make(self) -> "Workspace":
+        """Create the folders (private to this user) and return self."""
+        for folder in (self.root, self.runs, self.datasets):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self

@@ -1,0 +1,335 @@
+"""The recipe: one YAML text that page, command line, worker, queue and model card all read.
+
+One model per kind; unknown keys are refused by name with the nearest right one. The `train:` section passes
+through to the trainer's config (TRL's SFTConfig, transformers' TrainingArguments); its field names and types
+come from `configs/fields/`, so that this module needs neither.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from codex_space.core.errors import RecipeError
+from codex_space.core.train_fields import check_train
+
+SCHEMA = 1
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class ModelSection(Section):
+    """The base model."""
+
+    model_name_or_path: str = Field(
+        min_length=1,
+        description="Hub id, local folder, `run:RUN_ID` for an earlier run's result (`run:RUN_ID@step-N` for one "
+        "checkpoint), or `fresh:tiny` for a small untrained model made on the spot.",
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub model.")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Precision of the weights: auto is bfloat16 for LoRA and float32 masters for full fine-tuning on "
+        "a GPU that has bfloat16, float32 on CPU.",
+    )
+    load_in_4bit: bool = Field(default=False, description="QLoRA: hold the frozen base in NF4, double quantised.")
+    attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
+        default="sdpa", description="Attention kernel; sdpa needs nothing installed."
+    )
+
+
+class LoraSection(Section):
+    """Low-rank adapters (PEFT's names); leave the section out for full fine-tuning."""
+
+    r: int = Field(default=16, ge=1, le=1024, description="Rank of the adapters.")
+    lora_alpha: int = Field(default=32, ge=1, description="Scale: updates are multiplied by lora_alpha / r.")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="Dropout on the adapters' input, 0 to 1.")
+    target_modules: str | list[str] = Field(
+        default="all-linear", description="Layers that get adapters: all-linear, or names such as q_proj."
+    )
+    modules_to_save: list[str] | None = Field(default=None, description="Layers trained in full beside the adapters.")
+    use_rslora: bool = Field(default=False, description="Scale by lora_alpha / sqrt(r) instead.")
+    use_dora: bool = Field(default=False, description="Weight-decomposed adapters; slower, at times better.")
+
+
+class DatasetSection(Section):
+    """One source of rows."""
+
+    path: str = Field(
+        min_length=1,
+        description="A file, `dataset:NAME` of this workspace, `sample:NAME` that ships with the program, "
+        "`builtin:python-stdlib`, or a Hub dataset id.",
+    )
+    name: str | None = Field(default=None, description="Configuration of a Hub dataset.")
+    split: str = Field(default="train", description="Split of a Hub dataset.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
+    weight: float = Field(default=1.0, gt=0, description="Share of this source relative to the others.")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Renames: our column name to the file's, such as {prompt: question}."
+    )
+
+
+class ValidationSection(Section):
+    """Rows kept out of training to measure eval_loss."""
+
+    fraction: float = Field(default=0.05, ge=0, le=0.5, description="Share of the rows held out, 0 for none.")
+
+
+class CheckpointsSection(Section):
+    """What is kept while training."""
+
+    every_steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps between checkpoints; empty means ten over the run."
+    )
+    keep_last: int = Field(default=2, ge=1, description="Newest checkpoints kept on disk.")
+    keep_best: int = Field(default=1, ge=0, description="Best checkpoints kept on disk beside the newest.")
+    metric: str = Field(default="eval_loss", description="What best means; lower is better where it is a loss.")
+
+
+class HubSection(Section):
+    """Where checkpoints are pushed."""
+
+    repo_id: str = Field(
+        pattern=r"^[\w.-]+/[\w.-]+$", description="Model repository `owner/name`; it is made when missing."
+    )
+    private: bool = Field(default=True, description="Visibility of a repository that is made.")
+    keep_rows: bool = Field(
+        default=False,
+        description="Also push the rows to a private dataset `owner/name-rows`, so that the run can go on from the "
+        "Hub after this machine is gone.",
+    )
+
+
+class LaunchSection(Section):
+    """How the worker is started."""
+
+    where: Literal["local"] = Field(default="local", description="This machine.")
+    num_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="CPU threads; fixed at submission, since an exact resume needs equal counts.",
+    )
+
+
+class BaseRecipe(Section):
+    """What every kind shares."""
+
+    schema_: Literal[1] = Field(default=SCHEMA, alias="schema", description="Version of this format.")
+    name: str = Field(
+        default="", pattern=r"^[\w .+-]{0,80}$", description="Name shown in lists: letters, digits, space, . + - _"
+    )
+    seed: int = Field(default=42, ge=0, description="Fixes the order of rows, dropout and fresh weights.")
+    datasets: list[DatasetSection] = Field(min_length=1, description="Where rows come from.")
+    launch: LaunchSection = Field(default_factory=LaunchSection, description="How the worker is started.")
+
+
+class TrainingRecipe(BaseRecipe):
+    """What the kinds with a training loop share."""
+
+    validation: ValidationSection = Field(default_factory=ValidationSection, description="Held-out rows.")
+    train: dict[str, Any] = Field(default_factory=dict, description="Any field of the trainer's own config.")
+    checkpoints: CheckpointsSection = Field(default_factory=CheckpointsSection, description="What is kept.")
+    hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_train(cls, values: Any) -> Any:  # noqa: ANN401  # pydantic hands over raw YAML
+        if isinstance(values, Mapping) and isinstance(values.get("train"), Mapping):
+            kind = str(values.get("kind"))
+            return {**values, "train": check_train(kind, values["train"])}
+        return values
+
+
+class SftRecipe(TrainingRecipe):
+    """Supervised fine-tuning with TRL's SFTTrainer."""
+
+    kind: Literal["sft"]
+    model: ModelSection = Field(description="The base model.")
+    lora: LoraSection | None = Field(default=None, description="Adapters; leave out for full fine-tuning.")
+    chat_template: Literal["auto", "codex"] = Field(
+        default="auto",
+        description="auto keeps the model's own template and uses ours where it has none; codex always uses ours.",
+    )
+
+    @model_validator(mode="after")
+    def _four_bit_needs_lora(self) -> "SftRecipe":
+        if self.model.load_in_4bit and self.lora is None:
+            raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")
+        return self
+
+
+class PretrainRecipe(TrainingRecipe):
+    """A small language model from random weights."""
+
+    kind: Literal["pretrain"]
+    architecture: str | dict[str, Any] = Field(
+        description="Name of a file in configs/architectures, or its content: any field of transformers' LlamaConfig."
+    )
+    tokenizer: str = Field(description="`run:RUN_ID` of a tokenizer run, a local folder, or a Hub id.")
+    block_size: int = Field(default=512, ge=32, le=131072, description="Tokens in one training sequence.")
+
+
+class TokenizerRecipe(BaseRecipe):
+    """A byte-level BPE tokenizer."""
+
+    kind: Literal["tokenizer"]
+    vocab_size: int = Field(default=4096, ge=300, le=262144, description="Entries, special tokens included.")
+    max_bytes: int = Field(
+        default=20_000_000, ge=1000, description="At most this much text is read, spread over the whole corpus."
+    )
+
+
+Recipe = Annotated[SftRecipe | PretrainRecipe | TokenizerRecipe, Field(discriminator="kind")]
+KINDS: dict[str, type[BaseRecipe]] = {"sft": SftRecipe, "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe}
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Recipe)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that refuses a key given twice (the second would win in silence)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            line = node.start_mark.line + 1
+            raise RecipeError(
+                f"the key {twice!r} is given twice", where=f"recipe line {line}", cure="Keep one of them."
+            )
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, where: str = "recipe") -> dict[str, Any]:
+    """Return the mapping a YAML text holds.
+
+    Raises:
+        RecipeError: Not YAML, too long, or not a mapping.
+    """
+    if len(text) > 200_000:
+        raise RecipeError("the text is longer than 200,000 characters", where=where, cure="A recipe fits on a page.")
+    try:
+        values = yaml.load(text, Loader=_Loader)  # noqa: S506  # _Loader is a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{where} line {mark.line + 1}" if mark else where
+        raise RecipeError(f"this is not YAML: {getattr(error, 'problem', error)}", where=line) from error
+    except RecursionError as error:
+        raise RecipeError("the YAML is nested too deeply", where=where) from error
+    if not isinstance(values, dict):
+        raise RecipeError("a recipe is a mapping that starts with `kind:`", where=where, cure="See configs/recipes.")
+    return {str(key): value for key, value in values.items()}
+
+
+def parse_recipe(text: str, overrides: list[str] | None = None) -> SftRecipe | PretrainRecipe | TokenizerRecipe:
+    """Check a recipe text, with `key=value` overrides (values are YAML) applied first.
+
+    Raises:
+        RecipeError: One sentence naming the key, what is wrong with it, and the nearest right one.
+    """
+    values = parse_yaml(text)
+    for override in overrides or []:
+        apply_override(values, override)
+    return validate(values)
+
+
+def validate(values: Mapping[str, Any]) -> SftRecipe | PretrainRecipe | TokenizerRecipe:
+    """Turn a mapping into a recipe.
+
+    Raises:
+        RecipeError: As in `parse_recipe`.
+    """
+    try:
+        return _ADAPTER.validate_python(dict(values))
+    except ValidationError as error:
+        raise _explain(error, values) from error
+
+
+def render_recipe(recipe: BaseRecipe) -> str:
+    """Return the YAML text of a recipe, defaults left out, keys in reading order."""
+    values = recipe.model_dump(by_alias=True, exclude_defaults=True)
+    ordered = {"schema": SCHEMA, "kind": getattr(recipe, "kind", ""), **values}
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set `a.b.0.c=VALUE` in a nested mapping, VALUE read as YAML.
+
+    Raises:
+        RecipeError: No `=`, or the path runs through something that is not a mapping or list.
+    """
+    path, found, text = override.partition("=")
+    if not found or not path.strip():
+        raise RecipeError(f"{override!r} is not key=value", cure="Write it like train.learning_rate=1e-4.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of {path} is not YAML", where=override) from error
+    here: Any = values
+    *parents, last = path.strip().split(".")
+    for part in parents:
+        here = _descend(here, part, override)
+    if isinstance(here, list) and last.isdigit() and int(last) < len(here):
+        here[int(last)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise RecipeError(f"{path} does not lead to a key", where=override)
+
+
+def _descend(here: Any, part: str, override: str) -> Any:  # noqa: ANN401  # any YAML value
+    if isinstance(here, list) and part.isdigit() and int(part) <= len(here):
+        if int(part) == len(here):
+            here.append({})
+        return here[int(part)]
+    if isinstance(here, dict):
+        child = here.get(part)
+        if child is None:
+            child = here[part] = {}
+        return child
+    raise RecipeError(f"{part!r} does not lead to a key", where=override)
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """Return ` Did you mean X?`, or the choices where none is near."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(choices)[:40])}."
+
+
+def _explain(error: ValidationError, values: Mapping[str, Any]) -> RecipeError:
+    first = error.errors(include_url=False)[0]
+    kind = values.get("kind")
+    path = [str(part) for part in first["loc"] if str(part) != kind]
+    where = ".".join(path) or "recipe"
+    match first["type"]:
+        case "union_tag_invalid" | "union_tag_not_found":
+            cure = nearest(str(kind), list(KINDS)) if kind else f"Start with `kind:` {', '.join(KINDS)}."
+            return RecipeError(f"unknown kind {kind!r}" if kind else "no kind is given", where="kind", cure=cure)
+        case "extra_forbidden":
+            fields = _fields_at(KINDS[str(kind)], path[:-1])
+            return RecipeError(f"unknown key {path[-1]!r}", where=where, cure=nearest(path[-1], fields))
+        case "missing":
+            return RecipeError("this key is missing", where=where, cure="Add it to the recipe.")
+    text = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], Mapping | list) else f" (got {first['input']!r})"
+    return RecipeError(f"{text[0].lower()}{text[1:]}{given}", where=where)
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        inner = _model_in(field.annotation) if field else None
+        if inner is not None:
+            model = inner
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:  # noqa: ANN401  # typing constructs
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for arg in getattr(annotation, "__args__", ()) if (found := _model_in(arg))), None)

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub over HTTP; imports core only, and only this layer makes network calls."""

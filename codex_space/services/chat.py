@@ -1,0 +1,113 @@
+"""Chat with any checkpoint or base model through the playground's warm worker."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from codex_space.core.errors import ModelError
+from codex_space.data.sources import is_hub_id
+from codex_space.jobs import references
+from codex_space.jobs.launch import worker_environ
+from codex_space.jobs.warm import WarmWorker
+from codex_space.services.context import Context
+from codex_space.services.models import list_gpus
+from codex_space.store import runs as run_rows
+
+MAX_NEW_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class ChatSource:
+    """One model to talk to."""
+
+    label: str
+    ref: str
+
+
+@dataclass(frozen=True)
+class ChatDelta:
+    """A piece of an answer; the last one has `done` and the speed."""
+
+    text: str
+    done: bool = False
+    num_tokens: int = 0
+    tokens_per_s: float = 0.0
+
+
+class Chat:
+    """One warm worker for all visitors; questions wait for each other."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Start nothing yet."""
+        self._ctx = ctx
+        environ = worker_environ(ctx.settings.environ, num_threads=len(os.sched_getaffinity(0)), offline=True)
+        command = [sys.executable, "-m", "codex_space.work.chat"]
+        self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
+        self._loaded = ""
+
+    def sources(self) -> list[ChatSource]:
+        """Return every run's checkpoints, newest run and step first."""
+        found: list[ChatSource] = []
+        for run in run_rows.list_runs(self._ctx.db, limit=200):
+            if run.kind == "tokenizer":
+                continue
+            steps = self._ctx.workspace.job(run.id).checkpoint_steps()
+            found += [
+                ChatSource(f"{run.name} · step {step:,}", f"run:{run.id}@step-{step}") for step in reversed(steps)
+            ]
+        return found
+
+    def stream(
+        self,
+        ref: str,
+        messages: list[dict[str, str]],
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.7,
+        top_p: float = 0.95,
+    ) -> Iterator[ChatDelta]:
+        """Yield an answer piece by piece; leaving the loop stops the model.
+
+        Raises:
+            ModelError: The model cannot be loaded, or its process died.
+            RunError: There is no such run.
+        """
+        self._require_free_gpu()
+        path = references.resolve_model(self._ctx.workspace, ref)
+        if is_hub_id(path):
+            path = self._ctx.hub().download_model(path)
+        if self._loaded != path or self._worker.pid is None:
+            for _ in self._worker.ask("load", ref=path):
+                pass
+            self._loaded = path
+        asked = {
+            "messages": messages,
+            "max_new_tokens": max(1, min(int(max_new_tokens), MAX_NEW_TOKENS)),
+            "temperature": float(temperature),
+            "top_p": float(top_p),
+        }
+        for reply in self._worker.ask("generate", **asked):
+            if reply.get("done"):
+                yield ChatDelta("", True, int(reply.get("tokens", 0)), float(reply.get("tokens_per_s", 0.0)))
+            else:
+                yield ChatDelta(str(reply.get("text", "")))
+
+    def stop(self) -> None:
+        """End the answer that is being written."""
+        with contextlib.suppress(ModelError):
+            self._worker.stop()
+
+    def release(self) -> None:
+        """Unload the model, so that a run has the GPU to itself."""
+        self._worker.close()
+        self._loaded = ""
+
+    close = release
+
+    def _require_free_gpu(self) -> None:
+        if not list_gpus():
+            return
+        for run in run_rows.list_runs(self._ctx.db, limit=1, states=tuple(sorted(run_rows.ACTIVE))):
+            raise ModelError(f"the GPU is training {run.name!r}", cure="Chat is back when that run has ended.")

@@ -1,0 +1,168 @@
+"""What must be true before a run starts, as a checklist with cures and as refusals."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from codex_space.core.errors import (
+    CodexError,
+    DataError,
+    HubAuthError,
+    HubBusyError,
+    HubGatedError,
+    ModelError,
+)
+from codex_space.core.paths import share_dir
+from codex_space.core.recipe import BaseRecipe, HubSection, SftRecipe, TrainingRecipe, parse_recipe
+from codex_space.data import catalog
+from codex_space.data.sources import is_hub_id
+from codex_space.jobs import references
+from codex_space.services.context import Context
+from codex_space.store import runs as run_rows
+
+MIN_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the checklist: `ok` is None where it cannot be known yet."""
+
+    ok: bool | None
+    label: str
+    detail: str
+    cure: str = ""
+
+
+def readiness(ctx: Context, text: str) -> list[Check]:
+    """Return the checklist for a recipe; nothing is changed anywhere."""
+    try:
+        recipe = parse_recipe(text)
+    except CodexError as error:
+        return [Check(False, "Recipe", f"{error.where}: {error.what}" if error.where else error.what, error.cure)]
+    lines = [Check(True, "Recipe", f"kind {getattr(recipe, 'kind', '')}, no unknown keys")]
+    lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
+    if isinstance(recipe, SftRecipe):
+        lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
+    if isinstance(recipe, TrainingRecipe):
+        lines.append(_hub_line(ctx, recipe))
+    lines.append(_disk_line(ctx))
+    lines.append(_queue_line(ctx))
+    return lines
+
+
+def require_sources(ctx: Context, recipe: BaseRecipe) -> None:
+    """Refuse a recipe whose rows or parent runs are not there.
+
+    Raises:
+        DataError: A dataset is missing.
+        RunError: A parent run is missing.
+        ModelError: A local base model is missing.
+    """
+    for run_id in references.dependencies(recipe):
+        run_rows.read_run(ctx.db, run_id)
+    _describe_sources(ctx, recipe)
+    if isinstance(recipe, SftRecipe) and not is_hub_id(recipe.model.model_name_or_path):
+        _describe_model(ctx, recipe.model.model_name_or_path)
+
+
+def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
+    """Prove read access to a Hub base model, and write access to the target, which is made if missing.
+
+    Raises:
+        HubError: With what to do.
+    """
+    if isinstance(recipe, SftRecipe) and is_hub_id(recipe.model.model_name_or_path):
+        _describe_model(ctx, recipe.model.model_name_or_path)
+    if isinstance(recipe, TrainingRecipe) and recipe.hub:
+        ctx.hub().check_writable(recipe.hub.repo_id, private=recipe.hub.private)
+
+
+def _line(label: str, describe: Callable[[], str]) -> Check:
+    try:
+        return Check(True, label, describe())
+    except HubBusyError as error:
+        return Check(None, label, error.what, error.cure)
+    except CodexError as error:
+        return Check(False, label, error.what, error.cure)
+
+
+def _describe_sources(ctx: Context, recipe: BaseRecipe) -> str:
+    return ", ".join(_describe_source(ctx, section.path) for section in recipe.datasets)
+
+
+def _describe_source(ctx: Context, path: str) -> str:
+    scheme, _, name = path.partition(":")
+    if scheme == "dataset":
+        info = catalog.read_dataset(ctx.workspace, name)
+        return f"{info.name}: {info.num_rows:,} rows, {info.format}"
+    if scheme == "sample":
+        if not (share_dir("data") / f"{name}.jsonl").is_file():
+            known = ", ".join(sorted(file.stem for file in share_dir("data").glob("*.jsonl")))
+            raise DataError(f"there is no sample set {name!r}", where=path, cure=f"Known: {known}.")
+        return f"sample set {name}"
+    if path == "builtin:python-stdlib":
+        return "the Python standard library's source on this machine"
+    if Path(path).is_file():
+        return f"{Path(path).name}, {Path(path).stat().st_size:,} bytes"
+    if is_hub_id(path):
+        return f"{path} on the Hub, read when the run starts"
+    raise DataError(
+        "there is no such file or dataset", where=path, cure="Upload it on the Data tab, or check the path."
+    )
+
+
+def _describe_model(ctx: Context, ref: str) -> str:
+    if ref.startswith("run:"):
+        run_id = ref.removeprefix("run:").partition("@")[0]
+        return f"result of {run_rows.read_run(ctx.db, run_id).name}"
+    if ref.startswith("fresh:"):
+        return "a small untrained model made on the spot"
+    if Path(ref).is_dir():
+        if not (Path(ref) / "config.json").is_file() and not (Path(ref) / "adapter_config.json").is_file():
+            raise ModelError("the folder holds no config.json", where=ref, cure="Name a folder saved by transformers.")
+        return f"local folder {Path(ref).name}"
+    if not is_hub_id(ref):
+        raise ModelError(
+            "there is no such model folder", where=ref, cure="Give a Hub id such as Qwen/Qwen2.5-Coder-0.5B."
+        )
+    info = ctx.hub().model_info(ref, None)
+    if info.gated and ctx.settings.hf_token is None:
+        raise HubGatedError(
+            "this model is gated",
+            where=ref,
+            cure="Accept its licence on the Hub and set HF_TOKEN to a token that may read it.",
+        )
+    return f"{ref} on the Hub"
+
+
+def _hub_line(ctx: Context, recipe: TrainingRecipe) -> Check:
+    hub = recipe.hub
+    if hub is None:
+        return Check(None, "Hub", "not pushed: checkpoints stay on this machine", "Add hub.repo_id to keep them safe.")
+    return _line("Hub", lambda: _describe_target(ctx, hub))
+
+
+def _describe_target(ctx: Context, hub: HubSection) -> str:
+    account = ctx.hub().whoami()
+    owner = hub.repo_id.partition("/")[0]
+    if not account.can_write:
+        raise HubAuthError(f"the token of {account.name} cannot write", cure="Make a token with write scope.")
+    if owner != account.name and owner not in account.orgs:
+        raise HubAuthError(f"{account.name} is not a member of {owner}", cure="Choose another owner for hub.repo_id.")
+    return f"pushes to {hub.repo_id} ({'private' if hub.private else 'public'}) as {account.name}"
+
+
+def _disk_line(ctx: Context) -> Check:
+    free_bytes = shutil.disk_usage(ctx.workspace.root).free
+    detail = f"{free_bytes / 1e9:,.0f} GB free"
+    if free_bytes < MIN_FREE_BYTES:
+        return Check(False, "Disk", detail, "Delete old runs or datasets.")
+    return Check(True, "Disk", detail)
+
+
+def _queue_line(ctx: Context) -> Check:
+    ahead = run_rows.list_runs(ctx.db, limit=1000, states=("queued", *sorted(run_rows.ACTIVE)))
+    if not ahead:
+        return Check(True, "Queue", "starts at once")
+    return Check(True, "Queue", f"starts after {len(ahead)} other run{'s' if len(ahead) > 1 else ''}")

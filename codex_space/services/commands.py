@@ -1,0 +1,46 @@
+"""The command line that a recipe stands for, ready to paste."""
+
+import shlex
+
+from codex_space.core.errors import CodexError
+from codex_space.core.presets import list_presets
+from codex_space.core.recipe import parse_recipe, render_recipe
+
+
+def command_line(text: str) -> str:
+    """Return `codex-space train PRESET key=value ...` for a shipped recipe, else a command with the text inline."""
+    recipe = parse_recipe(text)
+    wanted = _flatten(recipe.model_dump(by_alias=True, exclude_defaults=True))
+    best: list[str] | None = None
+    for preset in list_presets(str(getattr(recipe, "kind", ""))):
+        changes = _changes(preset.text, wanted)
+        if changes is not None and (best is None or len(changes) < len(best) - 1):
+            best = [preset.name, *changes]
+    if best is not None and len(best) <= 12:
+        return shlex.join(["codex-space", "train", *best])
+    return f"codex-space train - <<'RECIPE'\n{render_recipe(recipe)}RECIPE"
+
+
+def _changes(preset_text: str, wanted: dict[str, object]) -> list[str] | None:
+    """Return the overrides that turn a preset into the wanted recipe, None where overrides cannot."""
+    try:
+        given = _flatten(parse_recipe(preset_text).model_dump(by_alias=True, exclude_defaults=True))
+    except CodexError:
+        return None
+    if set(given) - set(wanted):
+        return None
+    return [f"{key}={_scalar(value)}" for key, value in wanted.items() if given.get(key) != value]
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else str(value)
+
+
+def _flatten(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}{key}.").items()}
+    if isinstance(value, list):
+        return {k: v for index, item in enumerate(value) for k, v in _flatten(item, f"{prefix}{index}.").items()}
+    return {prefix.rstrip("."): value}

@@ -1,0 +1,65 @@
+"""What every service needs, opened once: settings, workspace, database, clock, and the owner where we are it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from codex_space.core.paths import Workspace
+from codex_space.core.settings import Settings
+from codex_space.hub.client import Hub
+from codex_space.jobs.owner import Owner
+from codex_space.jobs.uploads import Uploader
+from codex_space.store.db import Database
+
+SPOOL_BUDGET_BYTES = 50 << 30
+
+
+@dataclass(frozen=True)
+class Context:
+    """Handed as first argument to every service.
+
+    Attributes:
+        owner: Set in the one process that starts and watches workers; None in a second command line.
+        clock: Seconds since the epoch.
+    """
+
+    settings: Settings
+    workspace: Workspace
+    db: Database
+    clock: Callable[[], float]
+    owner: Owner | None = None
+
+    def hub(self) -> Hub:
+        """Return a Hub client with the program's own token."""
+        return make_hub(self.settings)
+
+    def close(self) -> None:
+        """Stop the owner's threads (workers run on) and close the database."""
+        if self.owner is not None:
+            self.owner.close()
+        self.db.close()
+
+
+def make_hub(settings: Settings) -> Hub:
+    """Return a Hub client for these settings."""
+    token = settings.hf_token.reveal() if settings.hf_token else None
+    return Hub(token, endpoint=settings.environ.get("HF_ENDPOINT"))
+
+
+def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -> Context:
+    """Open the workspace; with `own`, take its lock and start watching runs.
+
+    Raises:
+        WorkspaceError: Another process owns it, or the folder cannot be written.
+    """
+    workspace = Workspace(settings.workspace).make()
+    db = Database.open(workspace.database)
+    owner = None
+    if own:
+        uploader = Uploader(db, workspace, lambda: make_hub(settings), spool_budget_bytes=SPOOL_BUDGET_BYTES)
+        owner = Owner(settings, workspace, db, uploader=uploader, clock=clock)
+        try:
+            owner.start()
+        except BaseException:
+            db.close()
+            raise
+    return Context(settings, workspace, db, clock, owner)

@@ -1,0 +1,241 @@
+"""The bytes an open page polls: one snapshot a run, made at most twice a second however many people look."""
+
+import json
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from codex_space.jobs.tail import tail
+from codex_space.services.context import Context
+from codex_space.services.models import machine
+from codex_space.store import checkpoints as checkpoint_rows
+from codex_space.store import metrics
+from codex_space.store import runs as run_rows
+from codex_space.store.runs import ACTIVE, FINAL, Run
+
+REFRESH_S = 0.5
+WATCHED_S = 15.0  # a run nobody asked for in this long is not refreshed
+HISTORY = 60  # snapshots a slow viewer may lag behind and still get only what is new
+MAX_POINTS = 1000
+FEW_VIEWERS = 40
+POLL_FAST_MS, POLL_SLOW_MS = 1000, 2000
+LOG_LINES = 60
+
+Curves = dict[str, dict[str, list[float]]]
+
+
+@dataclass
+class _Watched:
+    """What is remembered of one run between refreshes."""
+
+    seq: int = 0
+    asked_at: float = 0.0
+    head: dict[str, Any] = field(default_factory=dict)
+    last_steps: dict[str, int] = field(default_factory=dict)
+    added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
+    cached: dict[int, bytes] = field(default_factory=dict)
+
+
+class Live:
+    """Snapshots of watched runs and of the whole workspace, as JSON bytes ready to send."""
+
+    def __init__(self, ctx: Context) -> None:
+        """Start empty; the first question about a run fills it."""
+        self._ctx = ctx
+        self._lock = threading.Lock()
+        self._runs: dict[str, _Watched] = {}
+        self._overview_seq, self._overview, self._overview_at = 0, b"", -1.0
+        self._machine = machine(ctx).label
+        self._ended: deque[dict[str, Any]] = deque(maxlen=20)
+        self._active_before: set[str] = set()
+        self._viewers: deque[float] = deque(maxlen=400)
+        self._overview_asked_at = 0.0
+        self._sparks: dict[str, tuple[int, list[float]]] = {}
+
+    def refresh(self, now: float) -> None:
+        """Read the store once for each run somebody looks at, and for the overview."""
+        with self._lock:
+            for run_id, watched in list(self._runs.items()):
+                if now - watched.asked_at > WATCHED_S or not self._refresh_run(run_id, watched, now):
+                    del self._runs[run_id]
+            if now - self._overview_asked_at <= WATCHED_S:
+                self._refresh_overview(now)
+
+    def run_bytes(self, run_id: str, after: int = 0) -> bytes:
+        """Return the snapshot of a run: all of it, or what is new since snapshot `after`.
+
+        Raises:
+            RunError: There is no such run.
+        """
+        now = self._ctx.clock()
+        with self._lock:
+            watched = self._runs.get(run_id)
+            if watched is None:
+                run_rows.read_run(self._ctx.db, run_id)
+                watched = self._runs[run_id] = _Watched()
+                self._refresh_run(run_id, watched, now)
+            watched.asked_at = now
+            self._viewers.append(now)
+            if after not in watched.cached:
+                watched.cached[after] = self._render(run_id, watched, after)
+            return watched.cached[after]
+
+    def overview_bytes(self, after: int = 0) -> bytes:
+        """Return the overview; a viewer who has it already gets only its number."""
+        now = self._ctx.clock()
+        with self._lock:
+            self._overview_asked_at = now
+            if now - self._overview_at > 2 * REFRESH_S:
+                self._refresh_overview(now)
+            if after == self._overview_seq:
+                return b'{"seq":%d,"poll_after_ms":%d}' % (after, self._poll_after_ms())
+            return self._overview
+
+    def _poll_after_ms(self) -> int:
+        recent = [at for at in self._viewers if at > self._ctx.clock() - POLL_SLOW_MS / 1000]
+        return POLL_FAST_MS if len(recent) <= FEW_VIEWERS else POLL_SLOW_MS
+
+    def _refresh_run(self, run_id: str, watched: _Watched, now: float) -> bool:
+        """Take what is new into `watched`; False where the run was deleted."""
+        found = run_rows.list_runs(self._ctx.db, ids=(run_id,))
+        if not found:
+            return False
+        run = found[0]
+        known = metrics.list_metrics(self._ctx.db, run_id)
+        newest = {name: metrics.last_step(self._ctx.db, run_id, name) for name in known}
+        cut = any(newest.get(name, -1) < step for name, step in watched.last_steps.items())
+        new: Curves = {}
+        if watched.seq and not cut:
+            for name in known:
+                after = watched.last_steps.get(name, -1)
+                if newest[name] > after:
+                    new[name] = _curve(self._ctx, run_id, name, after)
+        _pace(watched, run, now)
+        head = self._head(run, watched)
+        if watched.seq and not cut and not new and head == watched.head:
+            return True
+        watched.seq += 1
+        if cut:
+            watched.added.clear()
+        elif watched.seq > 1:
+            watched.added.append((watched.seq, new))
+        watched.head, watched.last_steps, watched.cached = head, newest, {}
+        return True
+
+    def _head(self, run: Run, watched: _Watched) -> dict[str, Any]:
+        rows = checkpoint_rows.list_checkpoints(self._ctx.db, run.id)
+        return {
+            "run": {**_brief(run), "phase": run.phase, "eta_s": _eta_s(watched, run), "attempt": run.attempt},
+            "checkpoints": [
+                {
+                    "step": row.step,
+                    "upload": row.upload,
+                    "error": row.upload_error,
+                    "size_bytes": row.size_bytes,
+                    "metrics": row.metrics,
+                    "on_disk": row.on_disk,
+                }
+                for row in rows
+            ],
+            "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
+        }
+
+    def _render(self, run_id: str, watched: _Watched, after: int) -> bytes:
+        steps = {seq for seq, _ in watched.added}
+        is_delta = after == watched.seq or (after > 0 and set(range(after + 1, watched.seq + 1)) <= steps)
+        curves: Curves = {}
+        if is_delta:
+            for seq, added in watched.added:
+                if seq > after:
+                    _extend(curves, added)
+        else:
+            for name in watched.last_steps:
+                curves[name] = _curve(self._ctx, run_id, name, -1)
+        body: dict[str, Any] = {"seq": watched.seq, "full": not is_delta, "curves": curves}
+        if after != watched.seq:
+            body.update(watched.head)
+        return json.dumps({**body, "poll_after_ms": self._poll_after_ms()}, separators=(",", ":")).encode()
+
+    def _refresh_overview(self, now: float) -> None:
+        self._overview_at = now
+        newest = run_rows.list_runs(self._ctx.db, limit=50)
+        active = run_rows.list_runs(self._ctx.db, limit=10, states=tuple(sorted(ACTIVE)))
+        unfinished = {
+            run.id for run in run_rows.list_runs(self._ctx.db, limit=1000, states=("queued", *sorted(ACTIVE)))
+        }
+        for run_id in sorted(self._active_before - unfinished):
+            for run in run_rows.list_runs(self._ctx.db, ids=(run_id,)):
+                self._ended.append({**_brief(run), "seq": self._overview_seq + 1})
+        self._active_before = unfinished
+        holder = active[0] if active else None
+        eta_s = _eta_s(self._runs[holder.id], holder) if holder and holder.id in self._runs else None
+        body = {
+            "runs": [{**_brief(run), "spark": self._spark(run)} for run in newest],
+            "holder": {**_brief(holder), "eta_s": eta_s} if holder else None,
+            "machine": self._machine,
+            "ended": list(self._ended),
+        }
+        text = json.dumps(body, separators=(",", ":"))
+        if self._overview and self._overview[self._overview.index(b",") + 1 :] == text[1:].encode():
+            return
+        self._overview_seq += 1
+        self._overview = b'{"seq":%d,%s' % (self._overview_seq, text[1:].encode())
+
+    def _spark(self, run: Run) -> list[float]:
+        """A few loss values for the list of runs, read again only when the run has moved."""
+        step, values = self._sparks.get(run.id, (-1, []))
+        if step != run.step:
+            curve = metrics.read_curve(self._ctx.db, run.id, "loss", max_points=24)
+            values = [round(value, 4) for value in curve.values]
+            self._sparks[run.id] = (run.step, values)
+        return values
+
+
+def _brief(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "name": run.name,
+        "kind": run.kind,
+        "state": run.state,
+        "reason": run.reason,
+        "step": run.step,
+        "max_steps": run.max_steps,
+        "created_at": run.created_at,
+        "started_at": run.started_at,
+        "ended_at": run.ended_at,
+        "repo_id": run.repo_id,
+    }
+
+
+def _curve(ctx: Context, run_id: str, name: str, after_step: int) -> dict[str, list[float]]:
+    curve = metrics.read_curve(ctx.db, run_id, name, max_points=MAX_POINTS, after_step=after_step)
+    return {
+        "steps": list(curve.steps),
+        "values": list(curve.values),
+        "lows": list(curve.lows),
+        "highs": list(curve.highs),
+    }
+
+
+def _extend(curves: Curves, added: Curves) -> None:
+    for name, parts in added.items():
+        mine = curves.setdefault(name, {key: [] for key in parts})
+        for key, values in parts.items():
+            mine[key].extend(values)
+
+
+def _pace(watched: _Watched, run: Run, now: float) -> None:
+    if run.state != "running":
+        watched.pace.clear()
+    elif not watched.pace or watched.pace[-1][1] < run.step:
+        watched.pace.append((now, run.step))
+
+
+def _eta_s(watched: _Watched, run: Run) -> float | None:
+    """Seconds left at the pace of the last steps seen; None until two were seen."""
+    if run.state in FINAL or not run.max_steps or len(watched.pace) < 2:
+        return None
+    (t0, step0), (t1, step1) = watched.pace[0], watched.pace[-1]
+    return round((run.max_steps - step1) * (t1 - t0) / (step1 - step0)) if step1 > step0 else None

@@ -1,0 +1,50 @@
+"""Ask a worker what a recipe would train on, without training: the token check of `codex-space check`."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from codex_space.core import durable
+from codex_space.core.errors import TrainingError
+from codex_space.core.events import read_events
+from codex_space.core.paths import JobDir
+from codex_space.core.recipe import parse_recipe
+from codex_space.jobs.launch import launch_facts, worker_environ
+from codex_space.services.checks import Check
+from codex_space.services.context import Context
+
+TIMEOUT_S = 900
+
+
+def check_tokens(ctx: Context, text: str) -> Check:
+    """Return one line: how many tokens would be trained, or why none could be.
+
+    Raises:
+        TrainingError: The worker died without a word.
+    """
+    recipe = parse_recipe(text)
+    with tempfile.TemporaryDirectory(dir=ctx.workspace.root, prefix="check-") as folder:
+        job = JobDir(Path(folder))
+        durable.write_text(job.recipe, text)
+        facts = launch_facts(recipe, ctx.workspace, job, attempt=1)
+        durable.write_json(job.launch, facts)
+        environ = worker_environ(ctx.settings.environ, num_threads=facts["num_threads"], offline=facts["offline"])
+        command = [sys.executable, "-m", "codex_space.work", str(job.root), "--check"]
+        with job.log.open("wb") as log:
+            subprocess.run(command, env=environ, stdout=log, stderr=log, timeout=TIMEOUT_S, check=False)
+        events, _ = read_events(job.events)
+    for event in events:
+        if event["e"] == "failed":
+            return Check(False, "Tokens", event["what"], event.get("cure", ""))
+        if event["e"] == "ready":
+            return Check(True, "Tokens", _describe(event))
+    raise TrainingError("the check ended without an answer", cure="Train it and read the run's log.")
+
+
+def _describe(event: dict[str, object]) -> str:
+    trained, total = event.get("trained_tokens"), event.get("total_tokens")
+    rows = f"{event.get('num_rows', 0):,} rows"
+    if isinstance(trained, int) and isinstance(total, int) and total:
+        return f"{rows}, {trained:,} of {total:,} tokens trained ({trained / total:.0%})"
+    return rows

@@ -1,0 +1,240 @@
+"""Submit, list, stop, resume, rename, clone and delete runs."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import RunError
+from codex_space.core.paths import new_run_id
+from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, parse_yaml, render_recipe, validate
+from codex_space.jobs import references
+from codex_space.jobs.tail import tail
+from codex_space.services import checks
+from codex_space.services.context import Context
+from codex_space.store import checkpoints as checkpoint_rows
+from codex_space.store import runs as run_rows
+from codex_space.store.checkpoints import Checkpoint
+from codex_space.store.runs import ACTIVE, FINAL, Run
+
+
+def submit(
+    ctx: Context, text: str, *, overrides: tuple[str, ...] | list[str] = (), request_key: str | None = None
+) -> Run:
+    """Check a recipe, make its folder and queue it; the same `request_key` gives the same run (double clicks).
+
+    Raises:
+        RecipeError: The text is wrong.
+        RunError: It builds on a run that is not there.
+        DataError: A dataset it names is not there.
+        HubError: The model cannot be read, or the target repository not written.
+    """
+    recipe = _absolute_paths(parse_recipe(text, list(overrides)))
+    checks.require_sources(ctx, recipe)
+    checks.require_hub(ctx, recipe)
+    now = ctx.clock()
+    kind = str(getattr(recipe, "kind", ""))
+    run_id = new_run_id(kind, now)
+    job = ctx.workspace.job(run_id)
+    job.root.mkdir(mode=0o700)
+    durable.write_text(job.recipe, render_recipe(recipe))
+    run = run_rows.insert_run(
+        ctx.db,
+        id=run_id,
+        name=recipe.name or kind,
+        kind=kind,
+        recipe=render_recipe(recipe),
+        repo_id=_repo_id(recipe),
+        now=now,
+        request_key=request_key,
+    )
+    if run.id != run_id:  # the press was a repeat: its folder is not needed
+        shutil.rmtree(job.root)
+    return run
+
+
+def list_runs(ctx: Context, *, limit: int = 50, offset: int = 0, search: str = "") -> list[Run]:
+    """Return runs, newest first."""
+    return run_rows.list_runs(ctx.db, limit=limit, offset=offset, search=search)
+
+
+def show(ctx: Context, run_id: str) -> Run:
+    """Return one run, by its id or the name of the newest run so called.
+
+    Raises:
+        RunError: There is none.
+    """
+    try:
+        return run_rows.read_run(ctx.db, run_id)
+    except RunError:
+        named = [run for run in run_rows.list_runs(ctx.db, search=run_id) if run.name == run_id]
+        if named:
+            return named[0]
+        raise
+
+
+def stop(ctx: Context, run_id: str) -> None:
+    """Ask a run to save a checkpoint and end; a queued one is taken out of the queue.
+
+    Raises:
+        RunError: The run has ended already.
+    """
+    _wish(ctx, run_id, "stop")
+
+
+def cancel(ctx: Context, run_id: str) -> None:
+    """End a run at once, without a last checkpoint.
+
+    Raises:
+        RunError: The run has ended already.
+    """
+    _wish(ctx, run_id, "cancel")
+
+
+def save_now(ctx: Context, run_id: str) -> None:
+    """Ask a run for a checkpoint without ending it.
+
+    Raises:
+        RunError: The run is not training.
+    """
+    if show(ctx, run_id).state != "running":
+        raise RunError("only a run that is training can save a checkpoint", where=run_id)
+    run_rows.add_wish(ctx.db, show(ctx, run_id).id, "save", ctx.clock())
+
+
+def resume(ctx: Context, run_id: str) -> Run:
+    """Queue an ended run again, to go on from its newest complete checkpoint.
+
+    Raises:
+        RunError: It cannot go on; the sentence says why.
+    """
+    run = show(ctx, run_id)
+    if reason := resume_blocked(ctx, run.id):
+        raise RunError(reason, where=run.id)
+    run_rows.add_wish(ctx.db, run.id, "resume", ctx.clock())
+    return run
+
+
+def resume_blocked(ctx: Context, run_id: str) -> str:
+    """Return why a run cannot be resumed, or an empty string."""
+    run = show(ctx, run_id)
+    if run.state not in FINAL:
+        return f"it has not ended (it is {run.state})"
+    if run.state == "succeeded":
+        return "it reached its end; clone it to train longer"
+    if not ctx.workspace.job(run.id).recipe.is_file():
+        return "its folder is gone from this machine"
+    return ""
+
+
+def resume_point(ctx: Context, run_id: str) -> int:
+    """Return the step a resume would go on from, 0 for the beginning."""
+    steps = ctx.workspace.job(show(ctx, run_id).id).checkpoint_steps()
+    return steps[-1] if steps else 0
+
+
+def rename(ctx: Context, run_id: str, name: str) -> None:
+    """Give a run another name.
+
+    Raises:
+        RunError: The name is empty, too long, or holds characters that do not belong in one.
+    """
+    cleaned = " ".join(name.split())
+    if not cleaned or len(cleaned) > 80 or not cleaned.isprintable() or set(cleaned) & set("<>&\"'`\\"):
+        raise RunError("a name has 1 to 80 letters, digits, spaces, . + - or _", where=repr(name))
+    run_rows.rename_run(ctx.db, show(ctx, run_id).id, cleaned)
+
+
+def clone_text(ctx: Context, run_id: str) -> str:
+    """Return the recipe of a run under a new name, to change and submit."""
+    run = show(ctx, run_id)
+    values = parse_yaml(run.recipe)
+    values["name"] = f"{run.name[:70]} copy"
+    return render_recipe(validate(values))
+
+
+def delete(ctx: Context, run_id: str) -> None:
+    """Remove an ended run with its folder and curves.
+
+    Raises:
+        RunError: It is not over, another run builds on it, or checkpoints still wait for their upload.
+    """
+    run = show(ctx, run_id)
+    if run.state not in FINAL:
+        raise RunError(f"it has not ended (it is {run.state})", where=run.id, cure="Stop it first.")
+    for other in run_rows.list_runs(ctx.db, limit=10_000, states=("queued", *sorted(ACTIVE))):
+        if run.id in references.dependencies(parse_recipe(other.recipe)):
+            raise RunError(f"{other.name!r} builds on it and has not ended", where=run.id, cure="Stop that run first.")
+    waiting = [row for row in checkpoints(ctx, run.id) if row.upload in {"queued", "uploading"}]
+    if waiting:
+        raise RunError(f"{len(waiting)} checkpoints wait for their upload", where=run.id, cure="Let them finish first.")
+    run_rows.delete_run(ctx.db, run.id)
+    shutil.rmtree(ctx.workspace.job(run.id).root, ignore_errors=True)
+
+
+def checkpoints(ctx: Context, run_id: str) -> list[Checkpoint]:
+    """Return the run's checkpoints, oldest first, with the state of their upload."""
+    return checkpoint_rows.list_checkpoints(ctx.db, show(ctx, run_id).id)
+
+
+def retry_upload(ctx: Context, run_id: str, step: int) -> None:
+    """Queue a checkpoint whose upload failed once more.
+
+    Raises:
+        RunError: Its files have left this machine.
+    """
+    run = show(ctx, run_id)
+    if not ctx.workspace.job(run.id).spooled(step).is_dir():
+        raise RunError(f"the files of step {step} are no longer on this machine", where=run.id)
+    checkpoint_rows.set_upload(ctx.db, run.id, step, "queued")
+
+
+def log_tail(ctx: Context, run_id: str, *, lines: int = 200, search: str = "") -> str:
+    """Return the last lines of the worker's log, those that hold `search` where given."""
+    return tail(ctx.workspace.job(show(ctx, run_id).id).log, lines=lines, search=search)
+
+
+def differences(ctx: Context, run_id: str, other_id: str) -> list[tuple[str, Any, Any]]:
+    """Return (key, value here, value there) for every recipe key in which two runs differ."""
+    here, there = (_flatten(parse_yaml(show(ctx, each).recipe)) for each in (run_id, other_id))
+    keys = sorted({*here, *there})
+    return [(key, here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)]
+
+
+def _wish(ctx: Context, run_id: str, verb: str) -> None:
+    run = show(ctx, run_id)
+    if run.state in FINAL:
+        raise RunError(f"it has ended already ({run.state})", where=run.id)
+    run_rows.add_wish(ctx.db, run.id, verb, ctx.clock())
+
+
+def _repo_id(recipe: BaseRecipe) -> str | None:
+    return recipe.hub.repo_id if isinstance(recipe, TrainingRecipe) and recipe.hub else None
+
+
+def _absolute_paths(recipe: BaseRecipe) -> BaseRecipe:
+    """Local files named relative to where the person stands stay found when the worker runs elsewhere."""
+    values = recipe.model_dump(by_alias=True, exclude_defaults=True)
+    values["kind"] = getattr(recipe, "kind", "")
+    for entry in values["datasets"]:
+        entry["path"] = _absolute(entry["path"])
+    if "model" in values:
+        values["model"]["model_name_or_path"] = _absolute(values["model"]["model_name_or_path"])
+    if isinstance(values.get("tokenizer"), str):
+        values["tokenizer"] = _absolute(values["tokenizer"])
+    return validate(values)
+
+
+def _absolute(text: str) -> str:
+    if ":" in text:
+        return text
+    path = Path(text).expanduser()
+    return str(path.absolute()) if path.exists() else text
+
+
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401  # YAML value
+    if isinstance(value, dict):
+        return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}{key}.").items()}
+    if isinstance(value, list):
+        return {k: v for index, item in enumerate(value) for k, v in _flatten(item, f"{prefix}{index}.").items()}
+    return {prefix.rstrip("."): value}

@@ -1,0 +1,1 @@
+"""The workspace database (SQLite, WAL); imports core only, and only this layer speaks SQL."""

@@ -1,0 +1,1 @@
+"""One file a tab: a frozen dataclass of components, layout(), wire()."""

@@ -1,0 +1,1 @@
+"""What each tab shows, as plain functions without gradio."""

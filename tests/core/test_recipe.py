@@ -1,0 +1,83 @@
+"""The recipe: what parses, what is refused, and in which words."""
+
+import pytest
+
+from codex_space.core.errors import RecipeError
+from codex_space.core.presets import list_presets
+from codex_space.core.recipe import parse_recipe, render_recipe
+
+GOOD = """
+kind: sft
+name: codex-lora
+model: {model_name_or_path: fresh:tiny}
+lora: {r: 8}
+datasets: [{path: sample:python-first-chat}]
+train: {learning_rate: 1e-4, num_train_epochs: 1}
+"""
+
+
+def refusal(text: str, *overrides: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text, list(overrides))
+    return str(caught.value)
+
+
+def test_a_learning_rate_written_as_yaml_text_is_the_number_meant():
+    assert parse_recipe(GOOD).train["learning_rate"] == 1e-4
+
+
+def test_rendered_recipe_parses_to_the_same_recipe():
+    recipe = parse_recipe(GOOD)
+    assert parse_recipe(render_recipe(recipe)) == recipe
+
+
+def test_overrides_reach_nested_keys_and_lists():
+    recipe = parse_recipe(GOOD, ["train.learning_rate=2e-5", "datasets.0.weight=0.7", "datasets.1.path=more.jsonl"])
+    assert recipe.train["learning_rate"] == 2e-5
+    assert [entry.path for entry in recipe.datasets] == ["sample:python-first-chat", "more.jsonl"]
+
+
+def test_override_can_replace_a_whole_section():
+    assert parse_recipe(GOOD, ["datasets=[{path: my.jsonl}]"]).datasets[0].path == "my.jsonl"
+
+
+@pytest.mark.parametrize("preset", list_presets(), ids=lambda preset: preset.name)
+def test_every_shipped_recipe_parses_and_has_a_title(preset):
+    assert parse_recipe(preset.text).kind == preset.name.partition("/")[0]
+    assert 10 < len(preset.title) < 120
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "modle: 3\n", "Did you mean 'model'?"),
+        (GOOD.replace("r: 8", "lora_alfa: 8"), "Did you mean 'lora_alpha'?"),
+        (GOOD.replace("learning_rate", "learnig_rate"), "Did you mean 'learning_rate'?"),
+        (GOOD.replace("kind: sft", "kind: stf"), "Did you mean 'sft'?"),
+        (GOOD.replace("kind: sft", ""), "no kind is given"),
+        (GOOD.replace("1e-4", "fast"), "'fast' is not a number"),
+        (GOOD.replace("1e-4", ".nan"), "not a finite number"),
+        (GOOD.replace("num_train_epochs: 1", "packing: 3"), "is not true or false"),
+        (GOOD.replace("num_train_epochs: 1", "max_steps: 1.5"), "not a whole number"),
+        (GOOD.replace("num_train_epochs: 1", "output_dir: /tmp"), "belongs to the program"),
+        (GOOD.replace("num_train_epochs: 1", "hub_token: x"), "never write one into a recipe"),
+        (GOOD.replace("r: 8", "r: -8"), "greater than or equal to 1"),
+        (GOOD.replace("[{path: sample:python-first-chat}]", "[]"), "at least 1 item"),
+        (GOOD.replace("name: codex-lora", "name: <script>"), "should match pattern"),
+        (GOOD + "name: twice\n", "is given twice"),
+        (GOOD.replace("lora: {r: 8}", "").replace("fresh:tiny", "fresh:tiny, load_in_4bit: true"), "needs a lora section"),
+        ("a: [", "not YAML"),
+        ("- 1", "is a mapping"),
+        ("", "is a mapping"),
+        ("x" * 200_001, "longer than"),
+        ("[" * 5000, "recipe"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(text, said):
+    assert said in refusal(text)
+
+
+@pytest.mark.parametrize("override", ["novalue", "=3", "name.deeper.x=1", "datasets.7.path=x"])
+def test_a_wrong_override_is_refused(override):
+    assert refusal(GOOD, override)
