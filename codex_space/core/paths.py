@@ -91,6 +91,11 @@ class JobDir:
         """Hard links of checkpoints that wait for their upload: spool/step-N/."""
         return self.root / "spool"
 
+    @property
+    def rows_upload(self) -> Path:
+        """How the push of the rows to their private dataset ended (JSON)."""
+        return self.root / "rows_upload.json"
+
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint at that optimizer step."""
         return self.root / f"checkpoint-{step}"

@@ -36,6 +36,7 @@ class Settings:
         password: Needed to open the page where it is not on loopback only.
         hf_token: Write token; stays in the owner process.
         space_id: `org/name` on a Hugging Face Space, else None.
+        first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
 
@@ -45,6 +46,7 @@ class Settings:
     password: Secret | None = None
     hf_token: Secret | None = None
     space_id: str | None = None
+    first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -75,6 +77,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "password": Secret(env["CODEX_SPACE_PASSWORD"]) if env.get("CODEX_SPACE_PASSWORD") else None,
         "hf_token": Secret(token) if token else None,
         "space_id": env.get("SPACE_ID") or None,
+        "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }
     values.update({key: value for key, value in overrides.items() if value is not None})

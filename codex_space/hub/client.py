@@ -1,71 +1,20 @@
-"""The Hub as this program sees it: the only user of huggingface_hub, with our errors and no retries of its own.
-
-Retrying is the uploader's job, with its state on disk; a client that sleeps for minutes inside one call could neither
-be stopped nor shown. So the client's built-in waiting is cut short: a busy answer is raised at once.
-"""
+"""The Hub as this program sees it: the one class through which all others ask it, with our errors."""
 
 import functools
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from codex_space.core.errors import HubAuthError, HubError, HubNotFoundError
-from codex_space.hub.refusals import BUSY_STATUSES, TOKEN_CURE, busy, hub_errors, server_message
+from codex_space.hub.records import Account, Change, ModelHit, ModelInfo, RemoteFile, RepoType
+from codex_space.hub.refusals import TOKEN_CURE, hub_errors
+from codex_space.hub.session import CONNECT_TIMEOUT_S, load_library
 
 if TYPE_CHECKING:
-    import httpx2
     from huggingface_hub import HfApi
 
-RepoType = Literal["model", "dataset"]
-CONNECT_TIMEOUT_S = 15.0
-ANSWER_TIMEOUT_S = 120.0  # the Hub itself gives up a commit after 60 s
-
-
-@dataclass(frozen=True)
-class Account:
-    """Whom a token belongs to and what it may do; `can_write` is a hint, `check_writable` the proof."""
-
-    name: str
-    orgs: tuple[str, ...]
-    role: str
-    can_write: bool
-
-
-@dataclass(frozen=True)
-class ModelInfo:
-    """What is known of a model without downloading it."""
-
-    id: str
-    sha: str
-    private: bool
-    gated: bool
-    size_bytes: int
-    num_parameters: int | None
-    library: str
-    downloads: int
-    has_safetensors: bool
-
-
-@dataclass(frozen=True)
-class ModelHit:
-    """One line of a search."""
-
-    id: str
-    downloads: int
-    likes: int
-    gated: bool
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """A file of a revision; `sha256` is known for large files, `git_sha1` (of the content) for small ones."""
-
-    path: str
-    size: int
-    sha256: str | None
-    git_sha1: str
+_SMALL_FILE_BYTES = 20_000_000
 
 
 class Hub:
@@ -78,7 +27,7 @@ class Hub:
 
     @functools.cached_property
     def _api(self) -> "HfApi":
-        return _library().HfApi(endpoint=self._endpoint, token=self._token or False)
+        return load_library().HfApi(endpoint=self._endpoint, token=self._token or False)
 
     @property
     def endpoint(self) -> str:
@@ -112,8 +61,14 @@ class Hub:
         if not account.can_write:
             what = f"the token of {account.name!r} has the role {account.role!r} and cannot write"
             raise HubAuthError(what, where=repo_id, cure=TOKEN_CURE)
-        self.make_repo(repo_id, private=private, repo_type=repo_type)
-        # create_repo(exist_ok) is content when the repository exists and is only readable
+        try:
+            self._prove_write(repo_id, repo_type)
+        except HubNotFoundError:
+            self.make_repo(repo_id, private=private, repo_type=repo_type)
+            self._prove_write(repo_id, repo_type)
+
+    def _prove_write(self, repo_id: str, repo_type: RepoType) -> None:
+        # not by create_repo(exist_ok): it is content with a repository that one may only read
         with hub_errors(repo_id):
             self._api.auth_check(repo_id, repo_type=repo_type, write=True)
 
@@ -184,13 +139,14 @@ class Hub:
         Raises:
             HubNotFoundError: It is not there.
         """
+        from huggingface_hub import RepoFile  # noqa: PLC0415  # slow import
+
         with hub_errors(repo_id):
             rows = list(self._api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type))
-        files = [row for row in rows if hasattr(row, "blob_id")]
+        files = [row for row in rows if isinstance(row, RepoFile)]
         return {
-            row.path: RemoteFile(row.path, row.size, row.lfs.sha256 if row.lfs else None, row.blob_id)
-            for row in files
-        }  # fmt: skip
+            row.path: RemoteFile(row.path, row.size, row.lfs.sha256 if row.lfs else None, row.blob_id) for row in files
+        }
 
     def tags(self, repo_id: str, repo_type: RepoType = "model") -> dict[str, str]:
         """Return the tags, each with its commit.
@@ -202,35 +158,24 @@ class Hub:
             refs = self._api.list_repo_refs(repo_id, repo_type=repo_type)
         return {tag.name: tag.target_commit for tag in refs.tags}
 
-    def commit(
-        self,
-        repo_id: str,
-        files: Mapping[str, Path | bytes],
-        *,
-        message: str,
-        parent: str,
-        deleted: Iterable[str] = (),
-        branch: str = "main",
-        repo_type: RepoType = "model",
-    ) -> str:
-        """Add and delete files in one commit on top of `parent` and return its id.
+    def commit(self, repo_id: str, change: Change, repo_type: RepoType = "model") -> str:
+        """Make one commit and return its id.
 
         Raises:
             HubBusyError: Also when another commit came first.
             HubAuthError: The token may not write.
         """
-        library = _library()
-        operations = [library.CommitOperationDelete(path_in_repo=path) for path in deleted]
-        operations += [
-            library.CommitOperationAdd(path_in_repo=path, path_or_fileobj=source) for path, source in files.items()
-        ]
+        library = load_library()
+        operations = [library.CommitOperationDelete(path_in_repo=path) for path in change.deleted]
+        for path, source in change.files.items():
+            operations.append(library.CommitOperationAdd(path_in_repo=path, path_or_fileobj=source))
         with hub_errors(repo_id):
             done = self._api.create_commit(
                 repo_id,
                 operations=operations,
-                commit_message=message,
-                parent_commit=parent,
-                revision=branch,
+                commit_message=change.message,
+                parent_commit=change.parent,
+                revision=change.branch,
                 repo_type=repo_type,
                 num_threads=2,
             )
@@ -271,25 +216,24 @@ class Hub:
             if branch in names:
                 self._api.delete_branch(repo_id, branch=branch)
 
-    def download(
-        self, repo_id: str, path: str, revision: str, into: Path, repo_type: RepoType = "model"
-    ) -> Path:  # fmt: skip
+    def download(self, repo_id: str, path: str, revision: str, into: Path, repo_type: RepoType = "model") -> Path:
         """Download one file below `into`, keeping its path in the repository, and return it.
 
         Raises:
             HubNotFoundError: It is not there.
             HubGatedError: The repository's terms are not accepted yet.
+            HubError: The path leads out of `into`.
         """
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts or "\\" in path:
+            raise HubError(f"the file name {path!r} is not a plain path", where=repo_id, cure="It is not downloaded.")
         with hub_errors(repo_id):
             found = self._api.hf_hub_download(
                 repo_id, path, revision=revision, repo_type=repo_type, local_dir=into, etag_timeout=CONNECT_TIMEOUT_S
             )
         return Path(found)
 
-    def read_text(
-        self, repo_id: str, path: str, revision: str, into: Path, repo_type: RepoType = "model"
-    ) -> str:  # fmt: skip
-        """Return the text of a small file, by way of the folder `into`.
+    def read_text(self, repo_id: str, path: str, revision: str, repo_type: RepoType = "model") -> str:
+        """Return the text of a small file.
 
         Raises:
             HubNotFoundError: It is not there.
@@ -298,10 +242,12 @@ class Hub:
         file = self.tree(repo_id, revision, repo_type).get(path)
         if file is None:
             raise HubNotFoundError(f"the file {path} is missing there", where=repo_id)
-        if file.size > 20_000_000:
+        if file.size > _SMALL_FILE_BYTES:
             raise HubError(f"the file {path} is too large to be what it should be", where=repo_id)
+        with tempfile.TemporaryDirectory(prefix="codex-space-") as folder:
+            data = self.download(repo_id, path, revision, Path(folder), repo_type).read_bytes()
         try:
-            return self.download(repo_id, path, revision, into, repo_type).read_text(encoding="utf-8")
+            return data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise HubError(f"the file {path} is not UTF-8 text", where=repo_id) from error
 
@@ -311,31 +257,3 @@ def _can_write(role: str, token: Mapping[str, object]) -> bool:
         return role != "read"
     rights = token.get("fineGrained")
     return not isinstance(rights, Mapping) or "repo.write" in str(rights)
-
-
-@functools.cache
-def _library() -> ModuleType:
-    import huggingface_hub  # noqa: PLC0415  # 0.5 s, and only where the Hub is asked
-
-    huggingface_hub.utils.disable_progress_bars()
-    huggingface_hub.set_client_factory(_new_session)
-    return huggingface_hub
-
-
-def _new_session() -> "httpx2.Client":
-    """Return the client's own kind of session, with time limits (it has none) and without its waiting."""
-    import httpx2  # noqa: PLC0415  # slow import
-    from huggingface_hub.utils._http import hf_request_event_hook  # noqa: PLC0415  # huggingface_hub 2.4: not exported
-
-    return httpx2.Client(
-        event_hooks={"request": [hf_request_event_hook], "response": [_raise_when_busy]},
-        follow_redirects=True,
-        timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-    )
-
-
-def _raise_when_busy(response: "httpx2.Response") -> None:
-    if response.status_code in BUSY_STATUSES:
-        response.read()
-        where = str(response.request.url.path)
-        raise busy(response.status_code, server_message(response), where, response.headers.get("Retry-After"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from codex_space.core.errors import HubError, WorkspaceError
 from codex_space.core.paths import MANIFEST
-from codex_space.hub.client import RemoteFile
+from codex_space.hub.records import RemoteFile
 
 RESUME_PREFIX = "resume/"
 _CHUNK_BYTES = 4 << 20
@@ -49,8 +49,6 @@ def parse_manifest(text: str, where: str) -> Manifest:
     """
     try:
         value: dict[str, Any] = json.loads(text)
-        if value["schema"] != 1:
-            raise ValueError("a newer schema")
         files = {str(name): FileFact(int(row["size"]), str(row["sha256"])) for name, row in value["files"].items()}
         manifest = Manifest(
             run_id=str(value["run_id"]),
@@ -62,7 +60,12 @@ def parse_manifest(text: str, where: str) -> Manifest:
             files={name: fact for name, fact in files.items() if name != MANIFEST},
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HubError(f"{MANIFEST} is not a manifest ({error})", where=where, cure="Use another checkpoint.") from error
+        raise HubError(
+            f"{MANIFEST} is not a manifest ({error})", where=where, cure="Use another checkpoint."
+        ) from error
+    if value.get("schema") != 1:
+        cure = "Update this program."
+        raise HubError(f"{MANIFEST} has the schema {value.get('schema')!r}, not 1", where=where, cure=cure)
     for name in (*manifest.files, *manifest.resume_files):
         if not _is_plain(name) or name not in manifest.files:
             raise HubError(f"{MANIFEST} names {name!r}, which is not a file of it", where=where)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from codex_space.core.errors import CodexError, HubBusyError, HubError
 from codex_space.core.paths import MANIFEST
-from codex_space.hub.client import Hub, RemoteFile
+from codex_space.hub.client import Hub
 from codex_space.hub.manifest import (
     RESUME_PREFIX,
     LocalFile,
@@ -16,6 +16,7 @@ from codex_space.hub.manifest import (
     parse_manifest,
     read_manifest,
 )
+from codex_space.hub.records import Change, RemoteFile
 
 CARD = "README.md"
 RECIPE = "recipe.yaml"
@@ -48,7 +49,7 @@ def push_checkpoint(
         return tagged
     head = hub.head(repo_id)
     remote = hub.tree(repo_id, head)
-    newest = _remote_manifest(hub, repo_id, head, remote, folder)
+    newest = _remote_manifest(hub, repo_id, head, remote)
     commit = head
     late = newest is not None and newest.run_id == manifest.run_id and newest.step > manifest.step
     stale = _stale(remote, files, newest)
@@ -58,10 +59,10 @@ def push_checkpoint(
             hub.make_branch(repo_id, branch, head)
         sources = {path: local.source for path, local in files.items()}
         message = f"{manifest.kind} step {manifest.step}"
-        commit = hub.commit(repo_id, sources, message=message, parent=head, deleted=stale, branch=branch)
+        commit = hub.commit(repo_id, Change(message, parent=head, files=sources, deleted=stale, branch=branch))
         _verify(hub, repo_id, commit, files)
     if tagged and tagged != commit:
-        _keep_other_run(hub, repo_id, tag, tagged, manifest, folder)
+        _keep_other_run(hub, repo_id, tag, tagged, manifest)
     hub.set_tag(repo_id, tag, commit)
     if late:
         hub.delete_branch(repo_id, f"late-{tag}")
@@ -70,7 +71,7 @@ def push_checkpoint(
 
 def _collect(
     folder: Path, manifest: Manifest, *, card: str, recipe_text: str, with_resume: bool
-) -> dict[str, LocalFile]:  # fmt: skip
+) -> dict[str, LocalFile]:
     files = {name: check_file(folder / name, fact) for name, fact in manifest.loadable_files.items()}
     if with_resume:
         for name in manifest.resume_files:
@@ -94,23 +95,20 @@ def _verify(hub: Hub, repo_id: str, commit: str, files: dict[str, LocalFile]) ->
         raise HubError(what, where=repo_id, cure="Retry the upload.")
 
 
-def _remote_manifest(
-    hub: Hub, repo_id: str, commit: str, remote: dict[str, RemoteFile], folder: Path
-) -> Manifest | None:  # fmt: skip
+def _remote_manifest(hub: Hub, repo_id: str, commit: str, remote: dict[str, RemoteFile]) -> Manifest | None:
     """Return the manifest of a commit, None where there is none to be read (another program's repository)."""
     if MANIFEST not in remote:
         return None
-    scratch = folder.parent / ".remote"
     try:
-        return parse_manifest(hub.read_text(repo_id, MANIFEST, commit, scratch), repo_id)
+        return parse_manifest(hub.read_text(repo_id, MANIFEST, commit), repo_id)
     except HubBusyError:
         raise
     except CodexError:
         return None
 
 
-def _keep_other_run(hub: Hub, repo_id: str, tag: str, tagged: str, manifest: Manifest, folder: Path) -> None:
+def _keep_other_run(hub: Hub, repo_id: str, tag: str, tagged: str, manifest: Manifest) -> None:
     """Give another run's checkpoint of the same step a name of its own before the tag moves on."""
-    other = _remote_manifest(hub, repo_id, tagged, hub.tree(repo_id, tagged), folder)
+    other = _remote_manifest(hub, repo_id, tagged, hub.tree(repo_id, tagged))
     if other is None or other.run_id != manifest.run_id:
         hub.set_tag(repo_id, f"{other.run_id if other else tagged[:12]}-{tag}", tagged)

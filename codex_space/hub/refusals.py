@@ -1,7 +1,8 @@
 """Turn whatever the Hub client raises into one sentence of ours with its cure."""
 
 import errno
-from collections.abc import Iterator
+import re
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,18 @@ from codex_space.core.errors import (
 
 if TYPE_CHECKING:
     import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
 
 BUSY_STATUSES = frozenset({408, 412, 425, 429, 500, 502, 503, 504, 520, 522, 524})
 """Answers worth another try; 412 means that somebody else committed in between."""
 TOKEN_CURE = "Set HF_TOKEN to a token with the write role (huggingface.co/settings/tokens), or run `hf auth login`."  # noqa: S105  # a sentence
 _MESSAGE_CHARACTERS = 240
+_NO_ROOM = re.compile(r"storage|quota", re.IGNORECASE)
+_NOT_AN_ANSWER = re.compile(r"malformed|improperly formatted|expecting value|json", re.IGNORECASE)
 
 
 @contextmanager
-def hub_errors(where: str) -> Iterator[None]:
+def hub_errors(where: str) -> Generator[None]:
     """Run a block of client calls about `where` (a repository) and translate what they raise.
 
     Raises:
@@ -83,19 +87,20 @@ def server_message(response: "httpx2.Response") -> str:
     return _clip(text)
 
 
-def _from_answer(error: BaseException, where: str) -> CodexError:
+def _from_answer(error: "HfHubHTTPError", where: str) -> CodexError:
     from huggingface_hub import errors  # noqa: PLC0415  # slow import
 
-    response: httpx2.Response = error.response  # type: ignore[attr-defined]  # an HfHubHTTPError has one
+    response = error.response
     status, message = response.status_code, server_message(response)
-    page = f"{response.request.url.scheme}://{response.request.url.netloc.decode()}"
+    url = response.request.url
+    page = f"{url.scheme}://{url.netloc.decode()}{'/datasets' if '/datasets/' in url.path else ''}"
     if isinstance(error, errors.GatedRepoError):
         cure = f"Open {page}/{where} signed in, accept them, then try again with that account's token."
         return HubGatedError("the repository's terms have to be accepted first", where=where, cure=cure)
     if isinstance(error, errors.RevisionNotFoundError):
         return HubNotFoundError("there is no such revision", where=where, cure="Check the branch, tag or commit.")
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return HubNotFoundError("a file is missing there", where=where, cure=f"Asked for: {response.request.url.path}")
+        return HubNotFoundError("a file is missing there", where=where, cure=f"Asked for: {url.path}")
     if isinstance(error, errors.RepositoryNotFoundError):
         what = "there is no such repository on the Hub, or it is private and hidden from this token"
         return HubNotFoundError(what, where=where, cure="Check the spelling (owner/name), or sign in.")
@@ -104,37 +109,44 @@ def _from_answer(error: BaseException, where: str) -> CodexError:
     return _from_status(status, message, where)
 
 
+_BY_STATUS: dict[int, tuple[type[CodexError], str, str]] = {
+    401: (HubAuthError, "the token is missing, wrong or revoked", TOKEN_CURE),
+    402: (HubError, "the Hub asks for a paid plan or credit", "See its billing page."),
+    403: (HubAuthError, "the token may not do this", TOKEN_CURE),
+    404: (HubNotFoundError, "not found on the Hub", "Check the spelling."),
+    413: (HubError, "the Hub says it is too large", "Keep fewer or smaller files."),
+}
+
+
 def _from_status(status: int, message: str, where: str) -> CodexError:
-    detail = f" ({message})" if message else ""
-    match status:
-        case 401:
-            return HubAuthError("the token is missing, wrong or revoked", where=where, cure=TOKEN_CURE)
-        case 403:
-            return HubAuthError(f"the token may not do this{detail}", where=where, cure=TOKEN_CURE)
-        case 402:
-            return HubError(f"the Hub asks for a paid plan or credit{detail}", where=where, cure="See its billing page.")
-        case 404:
-            return HubNotFoundError(f"not found on the Hub{detail}", where=where, cure="Check the spelling.")
-        case 413:
-            return HubError(f"the Hub says it is too large{detail}", where=where, cure="Keep fewer or smaller files.")
-    return HubError(f"the Hub refused with HTTP {status}{detail}", where=where, cure="Check the repository's settings.")
+    refused = (HubError, f"the Hub refused with HTTP {status}", "Check the repository's settings.")
+    kind, what, cure = _BY_STATUS.get(status, refused)
+    if status == 403 and _NO_ROOM.search(message):
+        kind, what = HubError, "the account's storage on the Hub is full"
+        cure = "Delete what is not needed there, or get more storage; then retry the upload."
+    return kind(f"{what} ({message})" if message else what, where=where, cure=cure)
 
 
 def _from_transport(error: BaseException, where: str) -> CodexError | None:
     """Explain an error without an answer: no connection, a cut one, or a local disk problem."""
-    http_error = _http_error()
+    kind: type[HubError] = HubBusyError
+    what, cure = "", "It is tried again."
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
             return WorkspaceError("the disk is full", where=where, cure="Free some space, then try again.")
-        if isinstance(cause, (http_error, ConnectionError, TimeoutError)):
-            reason = _clip(str(cause)) or type(cause).__name__
-            return HubBusyError(f"no connection to the Hub ({reason})", where=where, cure="It is tried again.")
-    # The client wraps an unreachable Hub into a cache miss.
+        if isinstance(cause, (_http_error(), ConnectionError, TimeoutError)):
+            return HubBusyError(f"no connection to the Hub ({_clip(str(cause))})", where=where, cure=cure)
+        if type(cause).__name__ == "XetAuthenticationError":  # hf_xet 1.8 raises it as a PermissionError
+            return HubAuthError("the token may not do this", where=where, cure=TOKEN_CURE)
     if type(error).__name__ in {"LocalEntryNotFoundError", "IncompleteSnapshotError"}:
-        return HubBusyError("no connection to the Hub", where=where, cure="It is tried again.")
-    if isinstance(error, ValueError) and "LFS batch" in str(error):
-        return HubError(f"the Hub does not take the files ({_clip(str(error))})", where=where, cure="Check its quota.")
-    return None
+        what = "no connection to the Hub"  # the client calls it a cache miss
+    elif isinstance(error, ValueError) and "LFS batch" in str(error):
+        kind, what, cure = HubError, f"the Hub does not take the files ({_clip(str(error))})", "Check its quota."
+    elif isinstance(error, ValueError) and _NOT_AN_ANSWER.search(str(error)):
+        what = "the answer is not the Hub's (a login page of the network, perhaps)"
+    elif isinstance(error, RuntimeError):  # hf_xet says so of all else that goes wrong inside it
+        what = f"the transfer broke off ({_clip(str(error))})"
+    return kind(what, where=where, cure=cure) if what else None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

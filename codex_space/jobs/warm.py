@@ -41,14 +41,12 @@ class WarmWorker:
         with self._asking:
             process = self._started()
             self._current = number = next(self._ids)
-            finished = False
+            self._send(process, {"id": number, "op": op, **fields})
             try:
-                self._send(process, {"id": number, "op": op, **fields})
                 yield from self._replies(process, number)
-                finished = True
-            finally:
-                if not finished and self.pid:
-                    self._drain(process, number)
+            except GeneratorExit:  # the reader went away in the middle of an answer
+                self._drain(process, number)
+                raise
 
     def stop(self) -> None:
         """Ask the worker to end the answer it is writing."""
@@ -69,15 +67,18 @@ class WarmWorker:
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            with self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env=self._environ,
-                    start_new_session=True,
-                )
+            try:
+                with self._log.open("ab") as log:
+                    self._process = subprocess.Popen(
+                        self._command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=log,
+                        env=self._environ,
+                        start_new_session=True,
+                    )
+            except OSError as error:
+                raise ModelError(f"the model's process could not be started ({error})") from error
         return self._process
 
     def _send(self, process: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
@@ -102,7 +103,7 @@ class WarmWorker:
         raise self._died(process)
 
     def _drain(self, process: subprocess.Popen[bytes], number: int) -> None:
-        """The reader went away in the middle: stop the answer and read it to its end."""
+        """Stop the answer and read it to its end, so that the next question finds a clear line."""
         try:
             self._send(process, {"op": "stop", "id": number})
             for _ in self._replies(process, number):

@@ -3,7 +3,7 @@
 It speaks the endpoints the unmodified huggingface_hub client uses with HF_HUB_DISABLE_XET=1. In a thread through
 `hub_fixture.py`, or alone: `python tests/fakes/hub.py --port 8797 --state DIR`.
 
-    POST   /_test   {"fail": [{"path": REGEX, "method", "status", "times", "message", "headers", "delay_s", "how"}]}
+    POST   /_test   {"fail": [{"path": REGEX, "method", "status", "times", "message", "text", "headers", "delay_s", "how"}]}
                     how: answer (default) | drop (cut mid-request) | lose (do it, then cut the answer) | slow (do it late)
                     {"users": {TOKEN: {"name", "role", "orgs", "writes"}}}
                     {"put": {"kind", "id", "files": {PATH: TEXT}, "private", "gated", "revision"}}
@@ -29,7 +29,7 @@ import anyio
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 LFS_ABOVE_BYTES = 100_000
@@ -43,7 +43,7 @@ USERS: dict[str, dict[str, Any]] = {
 }
 
 
-class Refusal(Exception):
+class RefusalError(Exception):
     """An HTTP error with the headers the client switches on."""
 
     def __init__(self, status: int, message: str, code: str = "", **headers: str) -> None:
@@ -125,6 +125,8 @@ class HubState:
             self.faults.clear()
             self.requests.clear()
             self.users = dict(USERS)
+            for blob in (self.root / "blobs").iterdir():
+                blob.unlink()
 
 
 def now() -> str:
@@ -139,7 +141,7 @@ def _commit_of(repo: dict[str, Any], revision: str) -> str:
     found = repo["heads"].get(revision) or repo["tags"].get(revision)
     found = found or next((oid for oid in repo["commits"] if oid == revision), None)
     if not found:
-        raise Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
+        raise RefusalError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
     return found
 
 
@@ -150,7 +152,7 @@ class TestHub:
 
     def __init__(self, state: HubState) -> None:
         self.state = state
-        self.app = Faulty(Starlette(routes=self._routes(), exception_handlers={Refusal: _refuse}), state)
+        self.app = Faulty(Starlette(routes=self._routes(), exception_handlers={RefusalError: _refuse}), state)
 
     def _routes(self) -> list[Route]:
         repo = "/api/{kind}/{ns}/{name}"
@@ -192,7 +194,7 @@ class TestHub:
             return None
         user = self.state.users.get(header.removeprefix("Bearer "))
         if user is None:
-            raise Refusal(401, "Invalid credentials in Authorization header")
+            raise RefusalError(401, "Invalid credentials in Authorization header")
         return user
 
     def repo(self, request: Request, *, write: bool = False, content: bool = False) -> dict[str, Any]:
@@ -202,11 +204,11 @@ class TestHub:
         repo = self.state.repos.get(f"{path.get('kind', 'models')}/{repo_id}")
         mine = user is not None and repo is not None and path["ns"] in [user["name"], *user["orgs"]]
         if repo is None or (repo["private"] and not mine):
-            raise Refusal(404 if user else 401, "Repository not found", "RepoNotFound")
+            raise RefusalError(404 if user else 401, "Repository not found", "RepoNotFound")
         if content and repo["gated"] and not mine and (user is None or user["name"] not in repo["accepted"]):
-            raise Refusal(403, f"Access to model {repo_id} is restricted.", "GatedRepo")
+            raise RefusalError(403, f"Access to model {repo_id} is restricted.", "GatedRepo")
         if write and not (user and mine and self._may_write(user, repo_id)):
-            raise Refusal(403, "You don't have the required permissions to write to this repository")
+            raise RefusalError(403, "You don't have the required permissions to write to this repository")
         return repo
 
     def _may_write(self, user: dict[str, Any], repo_id: str) -> bool:
@@ -215,7 +217,7 @@ class TestHub:
     async def whoami(self, request: Request) -> Response:
         user = self.user(request)
         if user is None:
-            raise Refusal(401, "Invalid credentials in Authorization header")
+            raise RefusalError(401, "Invalid credentials in Authorization header")
         token: dict[str, Any] = {"displayName": "test", "role": user["role"], "createdAt": now()}
         if user["role"] == "fineGrained":
             scoped = [
@@ -268,7 +270,7 @@ class TestHub:
             if deep or len(parts) == 1:
                 out.append(_entry(path, entry))
         if base and not out:
-            raise Refusal(404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": sha})
+            raise RefusalError(404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": sha})
         return JSONResponse(out)
 
     async def paths_info(self, request: Request) -> Response:
@@ -304,7 +306,7 @@ class TestHub:
         sha = _commit_of(repo, unquote(request.path_params["rev"]))
         entry = repo["commits"][sha]["tree"].get(unquote(request.path_params["path"]))
         if entry is None:
-            raise Refusal(404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": sha})
+            raise RefusalError(404, "Entry not found", "EntryNotFound", **{"X-Repo-Commit": sha})
         etag = entry["blob"] if entry["lfs"] else entry["oid"]
         headers = {"X-Repo-Commit": sha, "ETag": f'"{etag}"'}
         return FileResponse(self.state.blob(entry["blob"]), headers=headers, media_type="application/octet-stream")
@@ -314,12 +316,12 @@ class TestHub:
     async def create(self, request: Request) -> Response:
         user, body = self.user(request), await request.json()
         if user is None:
-            raise Refusal(401, "Invalid credentials in Authorization header")
+            raise RefusalError(401, "Invalid credentials in Authorization header")
         repo_id = f"{body.get('organization') or user['name']}/{body['name']}"
         kind = body.get("type", "model") + "s"
         url = {"url": f"{request.base_url}{'' if kind == 'models' else kind + '/'}{repo_id}"}
         if repo_id.split("/")[0] not in [user["name"], *user["orgs"]] or not self._may_write(user, repo_id):
-            raise Refusal(403, f"You don't have the rights to create a {kind[:-1]} under this namespace")
+            raise RefusalError(403, f"You don't have the rights to create a {kind[:-1]} under this namespace")
         with self.state.lock:
             if f"{kind}/{repo_id}" in self.state.repos:
                 return JSONResponse({"error": "You already created this repo", **url}, 409)
@@ -331,7 +333,7 @@ class TestHub:
         owner = body.get("organization") or (user or {}).get("name")
         found = self.state.repos.pop(f"{body.get('type', 'model')}s/{owner}/{body['name']}", None)
         if not found:
-            raise Refusal(404, "Repository not found", "RepoNotFound")
+            raise RefusalError(404, "Repository not found", "RepoNotFound")
         return Response()
 
     async def preupload(self, request: Request) -> Response:
@@ -366,7 +368,7 @@ class TestHub:
                 file.write(chunk)
         if digest.hexdigest() != request.path_params["oid"]:
             temporary.unlink()
-            raise Refusal(400, "the content does not match its hash")
+            raise RefusalError(400, "the content does not match its hash")
         temporary.replace(self.state.blob(digest.hexdigest()))
         return Response(headers={"ETag": '"x"'})
 
@@ -377,7 +379,7 @@ class TestHub:
         with self.state.lock:
             head = _commit_of(repo, branch)
             if header.get("parentCommit") and header["parentCommit"] != head:
-                raise Refusal(412, "A commit has happened since. Please refresh and try again.")
+                raise RefusalError(412, "A commit has happened since. Please refresh and try again.")
             tree = dict(repo["commits"][head]["tree"])
             for line in lines[1:]:
                 self._apply(tree, line["key"], line["value"])
@@ -392,13 +394,13 @@ class TestHub:
         elif key == "lfsFile":
             blob = self.state.blob(value["oid"])
             if not blob.is_file():
-                raise Refusal(400, f"LFS pointer pointed to a file that does not exist: {path}")
+                raise RefusalError(400, f"LFS pointer pointed to a file that does not exist: {path}")
             pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{value['oid']}\n"
             oid = git_sha1(pointer.encode())
             tree[path] = {"size": blob.stat().st_size, "blob": value["oid"], "lfs": True, "oid": oid}
         elif key == "deletedFile":
             if tree.pop(path, None) is None:
-                raise Refusal(404, "A file with this name doesn't exist", "EntryNotFound")
+                raise RefusalError(404, "A file with this name doesn't exist", "EntryNotFound")
         elif key == "deletedFolder":
             for inside in [p for p in tree if p.startswith(path.rstrip("/") + "/")]:
                 del tree[inside]
@@ -407,9 +409,9 @@ class TestHub:
         repo, name = self.repo(request, write=True), unquote(request.path_params["rev"])
         if request.method == "DELETE":
             if repo["heads"].pop(name, None) is None:
-                raise Refusal(404, "no such branch", "RevisionNotFound")
+                raise RefusalError(404, "no such branch", "RevisionNotFound")
         elif name in repo["heads"]:
-            raise Refusal(409, f"Reference already exists: {name}")
+            raise RefusalError(409, f"Reference already exists: {name}")
         else:
             body = await request.json()
             repo["heads"][name] = _commit_of(repo, body.get("startingPoint") or "main")
@@ -420,11 +422,11 @@ class TestHub:
         repo, revision = self.repo(request, write=True), unquote(request.path_params["rev"])
         if request.method == "DELETE":
             if repo["tags"].pop(revision, None) is None:
-                raise Refusal(404, "no such tag", "RevisionNotFound")
+                raise RefusalError(404, "no such tag", "RevisionNotFound")
         else:
             name = (await request.json())["tag"]
             if name in repo["tags"]:
-                raise Refusal(409, "Tag already exists")
+                raise RefusalError(409, "Tag already exists")
             repo["tags"][name] = _commit_of(repo, revision)
         self.state.save()
         return JSONResponse({})
@@ -486,6 +488,9 @@ class Faulty:
                 await self.app(scope, receive, _swallow)
                 await _cut(send)
             case _:
+                if "text" in fault:
+                    await PlainTextResponse(fault["text"], fault.get("status", 200))(scope, receive, note)
+                    return
                 message = fault.get("message", "made to fail")
                 extra = {"X-Error-Message": message, **fault.get("headers", {})}
                 await JSONResponse({"error": message}, fault.get("status", 500), extra)(scope, receive, note)
@@ -510,7 +515,7 @@ async def _cut(send: Any) -> None:
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
+    assert isinstance(error, RefusalError)
     return JSONResponse({"error": error.message}, error.status, error.headers)
 
 

@@ -14,7 +14,7 @@ import uvicorn
 from codex_space.hub.client import Hub
 from tests.fakes.hub import HubState, TestHub
 
-ENVIRONMENT = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+ENVIRONMENT = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 """Read by huggingface_hub at its import: set before."""
 
 

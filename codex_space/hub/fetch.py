@@ -1,0 +1,224 @@
+"""Bring a run back from the Hub alone: its recipe, a checkpoint with its resume state, and its rows if they were kept."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from codex_space.core import durable
+from codex_space.core.errors import HubError, HubNotFoundError, WorkspaceError
+from codex_space.core.paths import MANIFEST, JobDir, Workspace
+from codex_space.hub.client import Hub
+from codex_space.hub.dataset_files import fetch_dataset_files
+from codex_space.hub.manifest import RESUME_PREFIX, FileFact, Manifest, check_file, parse_manifest
+from codex_space.hub.push import RECIPE
+from codex_space.hub.records import Change, RemoteFile
+
+__all__ = ["FetchedRun", "fetch_dataset_files", "fetch_rows", "fetch_run", "make_rows_repo", "push_rows", "rows_repo"]
+_TAG = re.compile(r"step-(\d+)")
+_SPARE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class FetchedRun:
+    """A run brought into the workspace."""
+
+    run_id: str
+    step: int
+    recipe_text: str
+    job: JobDir
+    checkpoint: Path
+    commit_id: str
+    num_row_files: int
+
+
+@dataclass(frozen=True)
+class RemoteCheckpoint:
+    """A revision of a repository that holds a complete checkpoint."""
+
+    commit_id: str
+    manifest: Manifest
+    files: Mapping[str, RemoteFile]
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the resume state is there too."""
+        return all(RESUME_PREFIX + name in self.files for name in self.manifest.resume_files)
+
+
+def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = None) -> FetchedRun:
+    """Download a run's newest checkpoint that can be resumed (or that step) into its job folder.
+
+    The checkpoint folder appears only when every byte is proven; a repeated call uses what is there.
+
+    Raises:
+        HubNotFoundError: No repository, or no checkpoint of ours that can be resumed.
+        HubError: A downloaded file is not the one the manifest names.
+        WorkspaceError: Not enough disk space.
+    """
+    found = find_checkpoint(hub, repo_id, step)
+    job = workspace.job(found.manifest.run_id)
+    job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    recipe_text = hub.read_text(repo_id, RECIPE, found.commit_id)
+    fetch_checkpoint(hub, repo_id, found, job.checkpoint(found.manifest.step))
+    num_row_files = fetch_rows(hub, repo_id, found.manifest.run_id, job.rows)
+    if not job.recipe.is_file():  # the run's own, where it is still here, has its full paths
+        durable.write_text(job.recipe, recipe_text)
+    return FetchedRun(
+        run_id=found.manifest.run_id,
+        step=found.manifest.step,
+        recipe_text=recipe_text,
+        job=job,
+        checkpoint=job.checkpoint(found.manifest.step),
+        commit_id=found.commit_id,
+        num_row_files=num_row_files,
+    )
+
+
+def find_checkpoint(hub: Hub, repo_id: str, step: int | None = None) -> RemoteCheckpoint:
+    """Return the newest checkpoint with its resume state, or the one of that step.
+
+    Raises:
+        HubNotFoundError: There is none.
+    """
+    tags = {int(match[1]): commit for tag, commit in hub.tags(repo_id).items() if (match := _TAG.fullmatch(tag))}
+    wanted = [step] if step is not None else sorted(tags, reverse=True)
+    for candidate in wanted:
+        if candidate not in tags:
+            continue
+        found = _read_checkpoint(hub, repo_id, tags[candidate])
+        if found is not None and found.manifest.step == candidate and found.can_resume:
+            return found
+    what = f"there is no checkpoint of step {step} to resume from" if step is not None else "no checkpoint to resume"
+    raise HubNotFoundError(what, where=repo_id, cure="Only the newest checkpoints carry their resume state.")
+
+
+def fetch_checkpoint(hub: Hub, repo_id: str, remote: RemoteCheckpoint, target: Path) -> None:
+    """Download a checkpoint so that `target` is either absent or complete and proven.
+
+    Raises:
+        HubError: A file is not the one the manifest names.
+        WorkspaceError: Not enough disk space.
+    """
+    if (target / MANIFEST).is_file():
+        return
+    staging = target.with_name(f".{target.name}.fetch")
+    _require_space(staging.parent, sum(fact.size for fact in remote.manifest.files.values()))
+    staging.mkdir(parents=True, exist_ok=True)
+    for name, fact in remote.manifest.files.items():
+        path = RESUME_PREFIX + name if name in remote.manifest.resume_files else name
+        _fetch_checked(hub, repo_id, remote.commit_id, path, fact, staging)
+        _move(staging / path, staging / name)
+    shutil.rmtree(staging / RESUME_PREFIX.rstrip("/"), ignore_errors=True)
+    shutil.rmtree(staging / ".cache", ignore_errors=True)  # the client's bookkeeping
+    durable.write_text(staging / MANIFEST, hub.read_text(repo_id, MANIFEST, remote.commit_id))
+    shutil.rmtree(target, ignore_errors=True)
+    staging.rename(target)
+
+
+def rows_repo(repo_id: str) -> str:
+    """Return the name of the private dataset that keeps a repository's rows."""
+    return f"{repo_id}-rows"
+
+
+def make_rows_repo(hub: Hub, repo_id: str) -> str:
+    """Make the dataset for a repository's rows, prove that it is private and writable, and return its name.
+
+    Raises:
+        HubError: The dataset exists and is public: rows never go there.
+        HubAuthError: The token may not write to it.
+        HubBusyError: Worth another try.
+    """
+    target = rows_repo(repo_id)
+    hub.check_writable(target, private=True, repo_type="dataset")
+    if not hub.is_private(target, "dataset"):
+        cure = "Make it private in its settings, or set hub.keep_rows: false."
+        raise HubError("this dataset is public, so the rows are not pushed to it", where=target, cure=cure)
+    return target
+
+
+def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str) -> str:
+    """Push a run's prepared rows to the private dataset `owner/name-rows`, tagged with the run's id.
+
+    Raises:
+        HubError: As in `make_rows_repo`.
+        HubBusyError: Worth another try.
+    """
+    target = make_rows_repo(hub, repo_id)
+    tagged = hub.tags(target, "dataset").get(run_id)
+    if tagged:
+        return tagged
+    files = {f"rows/{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
+    parent = hub.head(target, "dataset")
+    commit = hub.commit(target, Change(f"rows of {run_id}", parent, files), "dataset")
+    hub.set_tag(target, run_id, commit, "dataset")
+    return commit
+
+
+def fetch_rows(hub: Hub, repo_id: str, run_id: str, into: Path) -> int:
+    """Download a run's kept rows into `into`; return the number of files, 0 where none were kept.
+
+    Raises:
+        HubBusyError: Worth another try.
+        WorkspaceError: Not enough disk space.
+    """
+    if (into / "prepared.json").is_file():  # written last: these rows are complete
+        return sum(_is_row_file(path) for path in into.iterdir())
+    source = rows_repo(repo_id)
+    try:
+        commit = hub.tags(source, "dataset").get(run_id)
+    except HubNotFoundError:
+        return 0
+    if commit is None:
+        return 0
+    tree = hub.tree(source, commit, "dataset")
+    names = [path for path in tree if re.fullmatch(r"rows/[\w.-]+\.(parquet|json)", path)]
+    _require_space(into.parent, sum(tree[path].size for path in names))
+    staging = into.with_name(f".{into.name}.fetch")
+    for path in names:
+        hub.download(source, path, commit, staging, "dataset")
+    (staging / "rows").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(into, ignore_errors=True)
+    (staging / "rows").rename(into)
+    shutil.rmtree(staging, ignore_errors=True)
+    return len(names)
+
+
+def _read_checkpoint(hub: Hub, repo_id: str, commit: str) -> RemoteCheckpoint | None:
+    files = hub.tree(repo_id, commit)
+    if MANIFEST not in files or RECIPE not in files:
+        return None
+    manifest = parse_manifest(hub.read_text(repo_id, MANIFEST, commit), repo_id)
+    return RemoteCheckpoint(commit, manifest, files)
+
+
+def _fetch_checked(hub: Hub, repo_id: str, commit: str, path: str, fact: FileFact, staging: Path) -> None:
+    """Download one file and compare it; a damaged one is tried once more, then refused."""
+    for _ in range(2):
+        file = hub.download(repo_id, path, commit, staging)
+        try:
+            check_file(file, fact)
+        except WorkspaceError:
+            file.unlink(missing_ok=True)
+            continue
+        return
+    raise HubError(f"{path} is not the file that was saved", where=repo_id, cure="Resume from another step.")
+
+
+def _move(source: Path, target: Path) -> None:
+    if source != target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+
+
+def _is_row_file(path: Path) -> bool:
+    return path.suffix in {".parquet", ".json"} and path.is_file()
+
+
+def _require_space(folder: Path, size_bytes: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size_bytes + _SPARE_BYTES:
+        what = f"{size_bytes / 2**20:,.0f} MiB are to be downloaded and {free / 2**20:,.0f} MiB of disk are free"
+        raise WorkspaceError(what, where=str(folder), cure="Free some space, then try again.")

@@ -1,0 +1,64 @@
+"""The facts that pass between the Hub and the rest of the program."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+RepoType = Literal["model", "dataset"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom a token belongs to and what it may do; `can_write` is a hint, `check_writable` the proof."""
+
+    name: str
+    orgs: tuple[str, ...]
+    role: str
+    can_write: bool
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model without downloading it."""
+
+    id: str
+    sha: str
+    private: bool
+    gated: bool
+    size_bytes: int
+    num_parameters: int | None
+    library: str
+    downloads: int
+    has_safetensors: bool
+
+
+@dataclass(frozen=True)
+class ModelHit:
+    """One line of a search."""
+
+    id: str
+    downloads: int
+    likes: int
+    gated: bool
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a revision; `sha256` is known for large files, `git_sha1` (of the content) for small ones."""
+
+    path: str
+    size: int
+    sha256: str | None
+    git_sha1: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit does on top of `parent`."""
+
+    message: str
+    parent: str
+    files: Mapping[str, Path | bytes]
+    deleted: Sequence[str] = ()
+    branch: str = "main"
