@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codex_space.core.errors import ModelError
-from codex_space.data.sources import is_hub_id
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
 from codex_space.jobs.warm import WarmWorker
@@ -42,7 +41,7 @@ class Chat:
     def __init__(self, ctx: Context) -> None:
         """Start nothing yet."""
         self._ctx = ctx
-        environ = worker_environ(ctx.settings.environ, num_threads=len(os.sched_getaffinity(0)), offline=True)
+        environ = worker_environ(ctx.settings.environ, num_threads=len(os.sched_getaffinity(0)), offline=False)
         command = [sys.executable, "-m", "codex_space.work.chat"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
         self._loaded = ""
@@ -76,8 +75,6 @@ class Chat:
         """
         self._require_free_gpu()
         path = references.resolve_model(self._ctx.workspace, ref)
-        if is_hub_id(path):
-            path = self._ctx.hub().download_model(path)
         if self._loaded != path or self._worker.pid is None:
             for _ in self._worker.ask("load", ref=path):
                 pass

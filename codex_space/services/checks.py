@@ -17,6 +17,7 @@ from codex_space.core.paths import share_dir
 from codex_space.core.recipe import BaseRecipe, HubSection, SftRecipe, TrainingRecipe, parse_recipe
 from codex_space.data import catalog
 from codex_space.data.sources import is_hub_id
+from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.services.context import Context
 from codex_space.store import runs as run_rows
@@ -75,7 +76,10 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
     if isinstance(recipe, SftRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
     if isinstance(recipe, TrainingRecipe) and recipe.hub:
-        ctx.hub().check_writable(recipe.hub.repo_id, private=recipe.hub.private)
+        hub = ctx.hub()
+        hub.check_writable(recipe.hub.repo_id, private=recipe.hub.private)
+        if recipe.hub.keep_rows:
+            make_rows_repo(hub, recipe.hub.repo_id)
 
 
 def _line(label: str, describe: Callable[[], str]) -> Check:

@@ -12,7 +12,11 @@ from codex_space.store import runs as run_rows
 from codex_space.store.runs import Run
 
 NAME = "First model"
-STEPS = (("tokenizer", "tokenizer/stdlib"), ("base model", "pretrain/stdlib-cpu"), ("tuning", "sft/first-chat-cpu"))
+RECIPES = {
+    "stdlib": ("tokenizer/stdlib", "pretrain/stdlib-cpu", "sft/first-chat-cpu"),
+    "tiny": ("tokenizer/tiny-cpu", "pretrain/tiny-cpu", "sft/first-chat-cpu"),
+}
+LABELS = ("tokenizer", "base model", "tuning")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ def start(ctx: Context, request_key: str | None = None) -> FirstModel:
     """
     key = request_key or new_run_id("first", ctx.clock())
     made: list[Run] = []
-    for label, preset in STEPS:
+    for label, preset in zip(LABELS, RECIPES[ctx.settings.first_model], strict=True):
         overrides = [f"name={NAME} - {label}"]
         if label == "base model":
             overrides.append(f"tokenizer='run:{made[-1].id}'")

@@ -1,5 +1,6 @@
 """The bytes an open page polls: one snapshot a run, made at most twice a second however many people look."""
 
+import itertools
 import json
 import threading
 from collections import deque
@@ -33,7 +34,7 @@ class _Watched:
     asked_at: float = 0.0
     head: dict[str, Any] = field(default_factory=dict)
     last_steps: dict[str, int] = field(default_factory=dict)
-    added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))  # (snapshot before, new)
     pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
     cached: dict[int, bytes] = field(default_factory=dict)
 
@@ -46,6 +47,8 @@ class Live:
         self._ctx = ctx
         self._lock = threading.Lock()
         self._runs: dict[str, _Watched] = {}
+        # Numbers never come twice, not even after a restart: a page that slept must not take one snapshot for another.
+        self._seq = itertools.count(int(ctx.clock() * 1000))
         self._overview_seq, self._overview, self._overview_at = 0, b"", -1.0
         self._machine = machine(ctx).label
         self._ended: deque[dict[str, Any]] = deque(maxlen=20)
@@ -94,8 +97,9 @@ class Live:
             return self._overview
 
     def _poll_after_ms(self) -> int:
-        recent = [at for at in self._viewers if at > self._ctx.clock() - POLL_SLOW_MS / 1000]
-        return POLL_FAST_MS if len(recent) <= FEW_VIEWERS else POLL_SLOW_MS
+        since = self._ctx.clock() - POLL_SLOW_MS / 1000
+        num_recent = sum(at > since for at in self._viewers)
+        return POLL_FAST_MS if num_recent <= FEW_VIEWERS else POLL_SLOW_MS
 
     def _refresh_run(self, run_id: str, watched: _Watched, now: float) -> bool:
         """Take what is new into `watched`; False where the run was deleted."""
@@ -116,11 +120,11 @@ class Live:
         head = self._head(run, watched)
         if watched.seq and not cut and not new and head == watched.head:
             return True
-        watched.seq += 1
         if cut:
             watched.added.clear()
-        elif watched.seq > 1:
+        elif watched.seq:
             watched.added.append((watched.seq, new))
+        watched.seq = next(self._seq)
         watched.head, watched.last_steps, watched.cached = head, newest, {}
         return True
 
@@ -143,12 +147,11 @@ class Live:
         }
 
     def _render(self, run_id: str, watched: _Watched, after: int) -> bytes:
-        steps = {seq for seq, _ in watched.added}
-        is_delta = after == watched.seq or (after > 0 and set(range(after + 1, watched.seq + 1)) <= steps)
+        is_delta = after == watched.seq or any(before == after for before, _ in watched.added)
         curves: Curves = {}
         if is_delta:
-            for seq, added in watched.added:
-                if seq > after:
+            for before, added in watched.added:
+                if before >= after:
                     _extend(curves, added)
         else:
             for name in watched.last_steps:
@@ -160,6 +163,7 @@ class Live:
 
     def _refresh_overview(self, now: float) -> None:
         self._overview_at = now
+        seq = next(self._seq)
         newest = run_rows.list_runs(self._ctx.db, limit=50)
         active = run_rows.list_runs(self._ctx.db, limit=10, states=tuple(sorted(ACTIVE)))
         unfinished = {
@@ -167,7 +171,7 @@ class Live:
         }
         for run_id in sorted(self._active_before - unfinished):
             for run in run_rows.list_runs(self._ctx.db, ids=(run_id,)):
-                self._ended.append({**_brief(run), "seq": self._overview_seq + 1})
+                self._ended.append({**_brief(run), "seq": seq})
         self._active_before = unfinished
         holder = active[0] if active else None
         eta_s = _eta_s(self._runs[holder.id], holder) if holder and holder.id in self._runs else None
@@ -180,7 +184,7 @@ class Live:
         text = json.dumps(body, separators=(",", ":"))
         if self._overview and self._overview[self._overview.index(b",") + 1 :] == text[1:].encode():
             return
-        self._overview_seq += 1
+        self._overview_seq = seq
         self._overview = b'{"seq":%d,%s' % (self._overview_seq, text[1:].encode())
 
     def _spark(self, run: Run) -> list[float]:

@@ -1,0 +1,31 @@
+"""`python -m bench [NAME ...]`: measure all or some, then print one table."""
+
+import importlib
+import json
+import sys
+
+from bench.measure import RESULTS
+
+NAMES = ("page_start", "million_points", "event_delay", "supervised", "viewers")
+
+
+def main(names: list[str]) -> int:
+    """Run the named measurements and print what bench/results holds."""
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        print(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    for name in names or NAMES:
+        print(f"measuring {name} ...", file=sys.stderr)
+        importlib.import_module(f"bench.{name}").main()
+    for path in sorted(RESULTS.glob("*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        skipped = {"name", "machine", "versions", "date"}
+        for key, value in result.items():
+            if key not in skipped:
+                print(f"{result['name']:<16} {key:<26} {json.dumps(value, ensure_ascii=False)}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

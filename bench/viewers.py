@@ -1,0 +1,129 @@
+"""(e) 200 people polling one live run: time of an update, and how much slower the training gets (interleaved pairs)."""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from bench.measure import REPO, clean_environ, percentile, quartiles, served_page, write_result
+from bench.training import make_base, recipe_text, training_seconds, write_rows
+
+VIEWERS = 200
+PAIRS = int(os.environ.get("BENCH_PAIRS", "8"))
+
+
+def main() -> dict[str, object]:
+    """Train with and without viewers in turn, each on the same open page."""
+    ratios, alone_s, latencies_ms = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "workspace"
+        base = make_base(Path(folder) / "base")
+        rows = write_rows(Path(folder) / "rows.jsonl")
+        with served_page(workspace) as (address, _, _):
+            for pair in range(PAIRS):
+                order = (0, VIEWERS) if pair % 2 == 0 else (VIEWERS, 0)
+                took = {}
+                for count in order:
+                    took[count], measured = _train(workspace, address, recipe_text(base, rows, f"{count} viewers"), count)
+                    latencies_ms += measured
+                ratios.append(took[VIEWERS] / took[0])
+                alone_s.append(took[0])
+    figures = {
+        "viewers": VIEWERS,
+        "update_ms": {
+            "median": round(percentile(latencies_ms, 0.5), 1),
+            "p95": round(percentile(latencies_ms, 0.95), 1),
+            "n": len(latencies_ms),
+        },
+        "training_alone_s": quartiles(alone_s),
+        "training_with_viewers_ratio": quartiles(ratios),
+        "goal": {"update_p95_ms": 50, "training_ratio": 1.03},
+    }
+    write_result("viewers", figures)
+    return figures
+
+
+def _train(workspace: Path, address: str, recipe: str, viewers: int) -> tuple[float, list[float]]:
+    command = [sys.executable, "-m", "codex_space", "train", "-", "--json", "--workspace", str(workspace)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environ(), cwd=REPO
+    )
+    assert process.stdin is not None
+    process.stdin.write(recipe.encode())
+    process.stdin.close()
+    run_id = _running_id(workspace)
+    measured: list[float] = []
+    if viewers:  # in a process of its own, so that it does not wait for the interpreter of this one
+        ours, theirs = multiprocessing.Pipe()
+        watcher = multiprocessing.Process(target=_watch, args=(address, run_id, viewers, theirs))
+        watcher.start()
+        _wait(process)
+        ours.send("stop")
+        measured = ours.recv()
+        watcher.join()
+    else:
+        _wait(process)
+    return training_seconds(workspace / "runs" / run_id), measured
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdout is not None
+    summary = json.loads(process.stdout.read())
+    process.wait()
+    if summary["status"] != "succeeded":
+        raise RuntimeError(f"the run is {summary['status']}: {summary['reason']}")
+
+
+def _running_id(workspace: Path) -> str:
+    """Return the newest run once its worker has said that it is ready."""
+    while True:
+        folders = sorted(path for path in (workspace / "runs").glob("*-sft-*"))
+        if folders and b'"ready"' in _read(folders[-1] / "events.jsonl") and b'"done"' not in _read(folders[-1] / "events.jsonl"):
+            return folders[-1].name
+        time.sleep(0.05)
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _watch(address: str, run_id: str, viewers: int, pipe: Connection) -> None:
+    async def everybody() -> list[float]:
+        latencies: list[float] = []
+        stop = asyncio.Event()
+        tasks = [asyncio.create_task(_viewer(address, run_id, stop, latencies)) for _ in range(viewers)]
+        while not pipe.poll():
+            await asyncio.sleep(0.2)
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return latencies
+
+    pipe.send(asyncio.run(everybody()))
+
+
+async def _viewer(address: str, run_id: str, stop: asyncio.Event, latencies_ms: list[float]) -> None:
+    """Poll as the page's chart does: ask for what is new, wait as long as the server says."""
+    host, port = address.removeprefix("http://").split(":")
+    seq, first = 0, True
+    await asyncio.sleep(random.random() * 2)
+    reader, writer = await asyncio.open_connection(host, int(port))
+    while not stop.is_set():
+        started = time.monotonic()
+        request = f"GET /api/runs/{run_id}/live?after={seq} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n"
+        writer.write(request.encode())
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        body = json.loads(await reader.readexactly(size))
+        if not first:  # the first answer holds the whole curve; updates are what is measured
+            latencies_ms.append((time.monotonic() - started) * 1000)
+        seq, first = body["seq"], False
+        await asyncio.sleep(body["poll_after_ms"] / 1000)

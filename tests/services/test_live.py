@@ -1,0 +1,139 @@
+"""What an open page polls: everything once, then only what is new, and everything again after a cut."""
+
+import json
+
+import pytest
+
+from codex_space.core.errors import RunError
+from codex_space.services import runs
+from codex_space.services.live import HISTORY, Live
+from codex_space.store import metrics
+from codex_space.store import runs as run_rows
+
+RECIPE = "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: sample:python-first-chat}]\n"
+
+
+@pytest.fixture
+def run(ctx):
+    run = runs.submit(ctx, RECIPE)
+    run_rows.change_state(ctx.db, run.id, "preflight", now=1.0)
+    run_rows.change_state(ctx.db, run.id, "running", now=2.0)
+    run_rows.update_progress(ctx.db, run.id, max_steps=1000)
+    return run
+
+
+def log(ctx, run, first, last, value=2.0):
+    metrics.add_points(ctx.db, run.id, [("loss", step, value, float(step)) for step in range(first, last + 1)])
+    run_rows.update_progress(ctx.db, run.id, step=last)
+
+
+def ask(live, run, after=0):
+    return json.loads(live.run_bytes(run.id, after))
+
+
+class Viewer:
+    """A page: keeps what it has drawn, as the widget does."""
+
+    def __init__(self, live, run):
+        self.live, self.run, self.seq, self.steps = live, run, 0, []
+
+    def poll(self):
+        body = ask(self.live, self.run, self.seq)
+        new = body["curves"].get("loss", {"steps": []})["steps"]
+        self.steps = new if body["full"] else self.steps + new
+        self.seq = body["seq"]
+        return body
+
+
+def test_the_first_answer_is_whole_and_the_next_holds_only_what_is_new(ctx, run):
+    live = Live(ctx)
+    log(ctx, run, 1, 10)
+    viewer = Viewer(live, run)
+    assert viewer.poll()["full"]
+    log(ctx, run, 11, 15)
+    live.refresh(ctx.clock())
+    body = viewer.poll()
+    assert not body["full"]
+    assert body["curves"]["loss"]["steps"] == [11, 12, 13, 14, 15]
+    assert viewer.steps == list(range(1, 16))
+
+
+def test_a_viewer_who_has_everything_gets_a_few_bytes(ctx, run):
+    live = Live(ctx)
+    log(ctx, run, 1, 500)
+    viewer = Viewer(live, run)
+    viewer.poll()
+    live.refresh(ctx.clock())
+    assert len(live.run_bytes(run.id, viewer.seq)) < 120
+
+
+def test_a_viewer_who_missed_some_snapshots_catches_up(ctx, run):
+    live = Live(ctx)
+    viewer, late = Viewer(live, run), Viewer(live, run)
+    for last in range(1, 20):
+        log(ctx, run, last, last)
+        live.refresh(ctx.clock())
+        viewer.poll()
+        if last == 3:
+            late.poll()
+    late.poll()
+    assert late.steps == viewer.steps == list(range(1, 20))
+
+
+def test_a_viewer_who_slept_too_long_starts_over(ctx, run):
+    live = Live(ctx)
+    viewer = Viewer(live, run)
+    log(ctx, run, 1, 1)
+    viewer.poll()
+    for last in range(2, HISTORY + 10):
+        log(ctx, run, last, last)
+        live.run_bytes(run.id, 0)
+        live.refresh(ctx.clock())
+    assert viewer.poll()["full"]
+    assert viewer.steps == list(range(1, HISTORY + 10))
+
+
+def test_points_cut_by_a_resume_vanish_from_an_open_page(ctx, run):
+    live = Live(ctx)
+    viewer = Viewer(live, run)
+    log(ctx, run, 1, 30)
+    viewer.poll()
+    metrics.truncate_after(ctx.db, run.id, 20)
+    log(ctx, run, 21, 22, value=9.0)
+    live.refresh(ctx.clock())
+    viewer.poll()
+    assert viewer.steps == list(range(1, 23))
+
+
+def test_a_page_opened_on_a_restarted_server_starts_over(ctx, run):
+    log(ctx, run, 1, 5)
+    assert json.loads(Live(ctx).run_bytes(run.id, 17))["full"]
+
+
+def test_an_unknown_run_is_an_error_and_a_deleted_one_becomes_one(ctx, run):
+    live = Live(ctx)
+    with pytest.raises(RunError):
+        live.run_bytes("20260101-000000-sft-aaaa")
+    live.run_bytes(run.id)
+    run_rows.change_state(ctx.db, run.id, "failed", now=3.0)
+    runs.delete(ctx, run.id)
+    live.refresh(ctx.clock())
+    with pytest.raises(RunError):
+        live.run_bytes(run.id)
+
+
+def test_the_overview_says_who_computes_and_what_has_ended(ctx, run):
+    live = Live(ctx)
+    first = json.loads(live.overview_bytes())
+    assert first["holder"]["id"] == run.id
+    assert len(live.overview_bytes(first["seq"])) < 80
+    run_rows.change_state(ctx.db, run.id, "failed", now=3.0, reason="the disk is full")
+    live.refresh(ctx.clock())
+    body = json.loads(live.overview_bytes(first["seq"]))
+    assert body["holder"] is None
+    assert [(entry["id"], entry["reason"]) for entry in body["ended"]] == [(run.id, "the disk is full")]
+
+
+def test_a_run_name_cannot_break_the_json(ctx, run):
+    run_rows.rename_run(ctx.db, run.id, '"</script><b>\u2028')
+    assert json.loads(Live(ctx).run_bytes(run.id))["run"]["name"] == '"</script><b>\u2028'
