@@ -1,0 +1,121 @@
+"""The checkpoints' rows: what each run has saved, and how far each checkpoint is on its way to the Hub."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from codex_space.store.db import Database
+
+Upload = Literal["none", "queued", "uploading", "uploaded", "failed"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One complete checkpoint.
+
+    Attributes:
+        on_disk: Whether checkpoint-N is still in the job folder (the worker rotates them).
+        tries: Uploads that failed since it was queued.
+        next_try_at: Not to be tried before this time.
+    """
+
+    run_id: str
+    step: int
+    created_at: float
+    size_bytes: int
+    metrics: dict[str, Any]
+    on_disk: bool
+    upload: Upload
+    upload_error: str
+    commit_id: str | None
+    tries: int
+    next_try_at: float
+
+
+def add_checkpoint(  # noqa: PLR0913  # the row's columns, by keyword
+    db: Database,
+    run_id: str,
+    step: int,
+    *,
+    created_at: float,
+    size_bytes: int,
+    metrics: Mapping[str, Any],
+    upload: Upload = "none",
+) -> None:
+    """Note a checkpoint; one that a resumed run made again replaces the first and is uploaded anew."""
+    with db.transaction() as cursor:
+        cursor.execute(
+            "INSERT OR REPLACE INTO checkpoints (run_id, step, created_at, size_bytes, metrics, upload) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (run_id, step, created_at, size_bytes, json.dumps(dict(metrics)), upload),
+        )
+
+
+def list_checkpoints(db: Database, run_id: str) -> list[Checkpoint]:
+    """Return a run's checkpoints, oldest first."""
+    return [_checkpoint(row) for row in db.query("SELECT * FROM checkpoints WHERE run_id = ? ORDER BY step", (run_id,))]
+
+
+def set_on_disk(db: Database, run_id: str, steps: Collection[int]) -> None:
+    """Note which checkpoints are still in the job folder."""
+    with db.transaction() as cursor:
+        for row in list_checkpoints(db, run_id):
+            if row.on_disk != (row.step in steps):
+                cursor.execute(
+                    "UPDATE checkpoints SET on_disk = ? WHERE run_id = ? AND step = ?",
+                    (int(row.step in steps), run_id, row.step),
+                )
+
+
+def set_upload(  # noqa: PLR0913  # the row's columns, by keyword
+    db: Database,
+    run_id: str,
+    step: int,
+    upload: Upload,
+    *,
+    error: str = "",
+    commit_id: str | None = None,
+    tries: int = 0,
+    next_try_at: float = 0.0,
+) -> None:
+    """Set the state of an upload; a commit id once known is kept."""
+    with db.transaction() as cursor:
+        cursor.execute(
+            "UPDATE checkpoints SET upload = ?, upload_error = ?, commit_id = coalesce(?, commit_id), tries = ?, "
+            "next_try_at = ? WHERE run_id = ? AND step = ?",
+            (upload, error, commit_id, tries, next_try_at, run_id, step),
+        )
+
+
+def due_uploads(db: Database, now: float) -> list[Checkpoint]:
+    """Return the oldest queued checkpoint of each run where its time has come, oldest first.
+
+    Never a newer one of the same run: uploaded before an older one that waits, it would be overwritten by it.
+    """
+    rows = db.query(
+        "SELECT * FROM checkpoints AS c WHERE upload = 'queued' AND next_try_at <= ? AND NOT EXISTS (SELECT 1 FROM "
+        "checkpoints AS o WHERE o.run_id = c.run_id AND o.upload IN ('queued', 'uploading') AND o.step < c.step) "
+        "ORDER BY created_at, step",
+        (now,),
+    )
+    return [_checkpoint(row) for row in rows]
+
+
+def runs_not_uploaded(db: Database) -> list[str]:
+    """Return the runs that have a checkpoint waiting for the Hub or refused by it."""
+    rows = db.query("SELECT DISTINCT run_id FROM checkpoints WHERE upload IN ('queued', 'uploading', 'failed')")
+    return [row["run_id"] for row in rows]
+
+
+def reset_uploading(db: Database) -> None:
+    """Queue again what was being uploaded when the last owner ended."""
+    with db.transaction() as cursor:
+        cursor.execute("UPDATE checkpoints SET upload = 'queued' WHERE upload = 'uploading'")
+
+
+def _checkpoint(row: sqlite3.Row) -> Checkpoint:
+    values: dict[str, Any] = dict(row)
+    values.update(metrics=json.loads(row["metrics"]), on_disk=bool(row["on_disk"]))
+    return Checkpoint(**values)

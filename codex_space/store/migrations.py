@@ -1,0 +1,87 @@
+"""The tables, as numbered steps that are only ever added to: a database of any age is brought up to date by the rest."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        """
+        CREATE TABLE runs (
+            sequence INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            recipe TEXT NOT NULL,
+            repo_id TEXT,
+            request_key TEXT UNIQUE,
+            state TEXT NOT NULL DEFAULT 'queued',
+            phase TEXT NOT NULL DEFAULT '',
+            reason TEXT NOT NULL DEFAULT '',
+            created_at REAL NOT NULL,
+            queued_at REAL NOT NULL,
+            started_at REAL,
+            ended_at REAL,
+            step INTEGER NOT NULL DEFAULT 0,
+            max_steps INTEGER NOT NULL DEFAULT 0,
+            attempt INTEGER NOT NULL DEFAULT 0,
+            events_offset INTEGER NOT NULL DEFAULT 0,
+            verdict TEXT NOT NULL DEFAULT '',
+            intent TEXT NOT NULL DEFAULT '',
+            intent_at REAL
+        ) STRICT
+        """,
+        "CREATE INDEX runs_by_state ON runs (state, queued_at)",
+        """
+        CREATE TABLE wishes (
+            sequence INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            verb TEXT NOT NULL CHECK (verb IN ('stop', 'cancel', 'save', 'resume')),
+            asked_at REAL NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE curves (
+            id INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            metric TEXT NOT NULL,
+            UNIQUE (run_id, metric)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE points (
+            curve_id INTEGER NOT NULL REFERENCES curves (id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            value REAL NOT NULL,
+            t REAL NOT NULL,
+            PRIMARY KEY (curve_id, step)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE buckets (
+            curve_id INTEGER NOT NULL REFERENCES curves (id) ON DELETE CASCADE,
+            width INTEGER NOT NULL,
+            number INTEGER NOT NULL,
+            num_points INTEGER NOT NULL,
+            low REAL NOT NULL,
+            high REAL NOT NULL,
+            last_step INTEGER NOT NULL,
+            last REAL NOT NULL,
+            PRIMARY KEY (curve_id, width, number)
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE checkpoints (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            created_at REAL NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            metrics TEXT NOT NULL,
+            on_disk INTEGER NOT NULL DEFAULT 1,
+            upload TEXT NOT NULL CHECK (upload IN ('none', 'queued', 'uploading', 'uploaded', 'failed')),
+            upload_error TEXT NOT NULL DEFAULT '',
+            commit_id TEXT,
+            tries INTEGER NOT NULL DEFAULT 0,
+            next_try_at REAL NOT NULL DEFAULT 0,
+            PRIMARY KEY (run_id, step)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX checkpoints_by_upload ON checkpoints (upload, created_at)",
+    ),
+)
