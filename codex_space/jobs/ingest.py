@@ -1,0 +1,119 @@
+"""Read what a worker wrote to events.jsonl into the store; a worker is not trusted to write sense."""
+
+import math
+from typing import Any
+
+from codex_space.core.events import Event, read_events
+from codex_space.core.paths import JobDir
+from codex_space.store import checkpoints, metrics, runs
+from codex_space.store.db import Database
+from codex_space.store.metrics import Point
+from codex_space.store.runs import Run
+
+MAX_STEP = 1 << 53  # whole numbers up to here are exact in the page's JavaScript too
+MAX_NAME = 80
+MAX_TEXT = 2000
+
+
+def read_new_events(db: Database, job: JobDir, run: Run, *, now: float, to_end: bool) -> Run:
+    """Store what is new, each chunk together with its offset, and return the run as it is then.
+
+    With `to_end` until there is no more (the worker has ended); else one chunk, so that nothing else waits long.
+    """
+    while True:
+        events, offset = read_events(job.events, run.events_offset)
+        if offset == run.events_offset:
+            return run
+        with db.transaction():
+            _store(db, run, events, now)
+            runs.update_progress(db, run.id, events_offset=offset)
+            checkpoints.set_on_disk(db, run.id, job.checkpoint_steps())
+            run = runs.read_run(db, run.id)
+        if not to_end:
+            return run
+
+
+def _store(db: Database, run: Run, events: list[Event], now: float) -> None:
+    points: list[Point] = []
+    for event in events:
+        if event["e"] == "attempt":
+            metrics.add_points(db, run.id, points)
+            points = []
+        points += _store_one(db, run, event, now)
+    metrics.add_points(db, run.id, points)
+
+
+def _store_one(db: Database, run: Run, event: Event, now: float) -> list[Point]:
+    """Store one event, and return its points, which are stored together."""
+    step = _whole(event.get("step"))
+    match event["e"]:
+        case "attempt":
+            resumed = _whole(event.get("resumed_from_step")) or 0
+            metrics.truncate_after(db, run.id, resumed)
+            runs.update_progress(db, run.id, step=resumed, verdict="", reason="")
+        case "phase":
+            runs.update_progress(db, run.id, phase=_join(": ", event.get("phase"), event.get("detail")))
+        case "ready":
+            runs.update_progress(db, run.id, max_steps=_whole(event.get("max_steps")), phase="")
+            if runs.read_run(db, run.id).state == "preflight":
+                runs.change_state(db, run.id, "running", now=now)
+        case "log" if step is not None:
+            runs.update_progress(db, run.id, step=step)
+            return _points(event, step, now)
+        case "checkpoint" if step is not None:
+            _add_checkpoint(db, run, event, step, now)
+        case "failed":
+            where, what, cure = (_text(event.get(key)) for key in ("where", "what", "cure"))
+            sentence = f"{_join(': ', where, what or 'the worker failed').rstrip('.')}."
+            runs.update_progress(db, run.id, verdict="failed", reason=_join(" ", sentence, cure))
+        case "done":
+            runs.update_progress(db, run.id, step=step, verdict="stopped" if event.get("stopped") is True else "done")
+    return []
+
+
+def _points(event: Event, step: int, now: float) -> list[Point]:
+    values = event.get("metrics")
+    t = _number(event.get("t"))
+    if not isinstance(values, dict):
+        return []
+    named = ((str(name)[:MAX_NAME], _number(value)) for name, value in values.items())
+    return [(name, step, value, now if t is None else t) for name, value in named if value is not None]
+
+
+def _add_checkpoint(db: Database, run: Run, event: Event, step: int, now: float) -> None:
+    metrics_given = event.get("metrics")
+    numbers = (
+        {str(k)[:MAX_NAME]: _number(v) for k, v in metrics_given.items()} if isinstance(metrics_given, dict) else {}
+    )
+    checkpoints.add_checkpoint(
+        db,
+        run.id,
+        step,
+        created_at=_number(event.get("t")) or now,
+        size_bytes=_whole(event.get("size_bytes")) or 0,
+        metrics={name: value for name, value in numbers.items() if value is not None},
+        upload="queued" if run.repo_id else "none",
+    )
+
+
+def _whole(value: Any) -> int | None:  # noqa: ANN401  # any JSON value
+    number = _number(value)
+    return int(number) if number is not None and 0 <= number <= MAX_STEP else None
+
+
+def _number(value: Any) -> float | None:  # noqa: ANN401  # any JSON value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    return value[:MAX_TEXT].strip() if isinstance(value, str) else ""
+
+
+def _join(between: str, *parts: Any) -> str:  # noqa: ANN401  # any JSON value
+    return between.join(text for part in parts if (text := _text(part)))

@@ -1,0 +1,143 @@
+"""The one process that owns a workspace: holds its lock, and runs supervisor and uploader in threads.
+
+Covered: a second owner is refused; a worker of the same user cannot read this process's memory or environment (it is
+undumpable); a crash in one step is logged and the next step comes. Closing leaves the workers running: the next owner
+adopts them.
+"""
+
+import ctypes
+import fcntl
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from codex_space.core.errors import WorkspaceError
+from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.settings import Settings
+from codex_space.jobs.launch import worker_command
+from codex_space.jobs.supervisor import Supervisor
+from codex_space.store.checkpoints import reset_uploading
+from codex_space.store.db import Database
+
+SUPERVISE_EVERY_S = 0.5
+UPLOAD_EVERY_S = 1.0
+JOIN_S = 10.0
+LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
+PR_SET_DUMPABLE = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Steps(Protocol):
+    """Anything that does what is due now, such as the uploader."""
+
+    def step(self, now: float) -> object:
+        """Do what is due."""
+        ...
+
+
+class Owner:
+    """Holds the workspace from `start` to `close`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        workspace: Workspace,
+        db: Database,
+        *,
+        clock: Callable[[], float],
+        uploader: Steps | None = None,
+        command_for: Callable[[JobDir], list[str]] = worker_command,
+    ) -> None:
+        """Take nothing yet."""
+        environ = dict(settings.environ)
+        if settings.hf_token:
+            environ["HF_TOKEN"] = settings.hf_token.reveal()
+        self._workspace, self._db, self._clock, self._uploader = workspace, db, clock, uploader
+        self.supervisor = Supervisor(db, workspace, environ=environ, command_for=command_for)
+        self._closing = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock_fd: int | None = None
+
+    def start(self) -> None:
+        """Take the lock, look after what an earlier owner left, and begin.
+
+        Raises:
+            WorkspaceError: Another process owns the workspace.
+        """
+        self._lock_fd = _lock(self._workspace)
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        reset_uploading(self._db)
+        self._begin("supervisor", self.supervisor.step, SUPERVISE_EVERY_S)
+        if self._uploader is not None:
+            self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S)
+
+    def close(self) -> None:
+        """End the threads and let go of the lock; workers run on."""
+        self._closing.set()
+        for thread in self._threads:
+            thread.join(
+                JOIN_S
+            )  # an upload in the middle of a large file is left behind: it is queued again at the next start
+        self._threads.clear()
+        self.supervisor.close()
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def _begin(self, name: str, step: Callable[[float], object], every_s: float) -> None:
+        thread = threading.Thread(target=self._repeat, args=(name, step, every_s), name=name, daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _repeat(self, name: str, step: Callable[[float], object], every_s: float) -> None:
+        while not self._closing.is_set():
+            try:
+                step(self._clock())
+            except Exception:  # noqa: BLE001  # one bad step must not end the watch over all runs
+                if not self._closing.is_set():
+                    _log.exception("the %s stumbled and goes on", name)
+            self._closing.wait(every_s)
+
+
+def is_owned(workspace: Workspace) -> int | None:
+    """Return the pid of the process that owns the workspace, None where there is none."""
+    try:
+        fd = os.open(workspace.lock, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _read_pid(fd)
+    finally:
+        os.close(fd)
+
+
+def _lock(workspace: Workspace) -> int:
+    fd = os.open(workspace.lock, os.O_RDWR | os.O_CREAT, 0o600)
+    for _ in range(LOCK_TRIES):  # `is_owned` of another process holds it for a moment
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            threading.Event().wait(LOCK_WAIT_S)
+            continue
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+    pid = _read_pid(fd)
+    os.close(fd)
+    raise WorkspaceError(
+        f"another process (pid {pid}) owns this workspace",
+        where=str(workspace.root),
+        cure="Use its page, end it, or choose another folder with --workspace.",
+    )
+
+
+def _read_pid(fd: int) -> int:
+    """Return what the owner wrote; 0 where it has not come to that yet."""
+    text = os.pread(fd, 20, 0).strip()
+    return int(text) if text.isdigit() else 0

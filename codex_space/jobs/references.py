@@ -1,0 +1,56 @@
+"""What a recipe builds on: `run:ID` (newest checkpoint) and `run:ID@step-N`, and whether it reads from the Hub."""
+
+import re
+
+from codex_space.core.errors import ModelError
+from codex_space.core.paths import Workspace
+from codex_space.core.recipe import BaseRecipe, PretrainRecipe, SftRecipe
+from codex_space.data.sources import is_hub_id
+
+_RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
+
+
+def model_references(recipe: BaseRecipe) -> list[str]:
+    """Return the texts that name a model or tokenizer."""
+    if isinstance(recipe, SftRecipe):
+        return [recipe.model.model_name_or_path]
+    return [recipe.tokenizer] if isinstance(recipe, PretrainRecipe) else []
+
+
+def run_references(recipe: BaseRecipe) -> list[tuple[str, int | None]]:
+    """Return (run id, step or None for the newest) of each reference to an earlier run."""
+    matches = (_RUN.fullmatch(text) for text in model_references(recipe))
+    return [(match[1], int(match[2]) if match[2] else None) for match in matches if match]
+
+
+def dependencies(recipe: BaseRecipe) -> set[str]:
+    """Return the ids of the runs whose results a recipe needs."""
+    return {run_id for run_id, _ in run_references(recipe)}
+
+
+def resolve_model(workspace: Workspace, ref: str) -> str:
+    """Return the path of the checkpoint that a run reference means; any other reference as it is.
+
+    Raises:
+        ModelError: It is not spelled right, or that run has no such complete checkpoint on this machine.
+        RunError: The run id is not one.
+    """
+    if not ref.startswith("run:"):
+        return ref
+    match = _RUN.fullmatch(ref)
+    if match is None:
+        raise ModelError(f"{ref!r} names no checkpoint", cure="Write run:RUN_ID or run:RUN_ID@step-N.")
+    job = workspace.job(match.group(1))
+    steps = job.checkpoint_steps()
+    if not steps:
+        raise ModelError("this run has no complete checkpoint on this machine", where=ref, cure="Train it first.")
+    step = int(match.group(2)) if match.group(2) else steps[-1]
+    if step not in steps:
+        known = ", ".join(str(each) for each in steps)
+        raise ModelError(f"step {step} is not on this machine", where=ref, cure=f"Steps that are: {known}.")
+    return str(job.checkpoint(step))
+
+
+def reads_hub(recipe: BaseRecipe) -> bool:
+    """Say whether the worker has to read a model or rows from the Hub."""
+    return any(is_hub_id(text) for text in [*model_references(recipe), *(each.path for each in recipe.datasets)])

@@ -1,0 +1,212 @@
+"""Decides, one `step(now)` at a time, what happens to every run: start, watch, stop, conclude; no clock, no sleep.
+
+All it needs after a crash is in the store and the job folders, so a new supervisor goes on where the last one ended:
+a worker that still runs is adopted, one that has ended is concluded from its exit.json, or is lost.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import CodexError, RunError
+from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.recipe import parse_recipe
+from codex_space.jobs import ending
+from codex_space.jobs.ingest import read_new_events
+from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, worker_command, worker_environ
+from codex_space.jobs.parents import has_to_wait
+from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
+from codex_space.store import checkpoints, runs
+from codex_space.store.db import Database
+from codex_space.store.runs import ACTIVE, FINAL, Run, Wish
+
+STOP_ASK_S = 60.0
+"""A worker asked to stop has this long to save its checkpoint before it gets SIGTERM."""
+STOP_TERM_S = 15.0
+CANCEL_TERM_S = 5.0
+"""After SIGTERM it has this long before all its processes are killed."""
+SHIM_S = 10.0
+"""After that its shim has this long to clean up before it is killed as well."""
+START_GRACE_S = 30.0
+"""An owner may die while it starts a worker: its shim has this long to say who it is."""
+
+_log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The only one that changes the state of a run that has been started."""
+
+    def __init__(
+        self,
+        db: Database,
+        workspace: Workspace,
+        *,
+        environ: Mapping[str, str],
+        command_for: Callable[[JobDir], list[str]] = worker_command,
+        num_cores: int | None = None,
+    ) -> None:
+        """Hold nothing but handles on live processes; `environ` may hold HF_TOKEN for workers that read from the Hub."""
+        self._db, self._workspace, self._environ = db, workspace, environ
+        self._command_for, self._num_cores = command_for, num_cores
+        self._handles: dict[str, Handle] = {}
+        self._unseen_since: dict[str, float] = {}
+        self._sent: dict[str, set[str]] = {}
+
+    def step(self, now: float) -> None:
+        """Do whatever is due."""
+        self._grant_wishes(now)
+        active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE))
+        for run in active:
+            self._watch(run, now)
+        if not runs.count_runs(self._db, states=tuple(ACTIVE)):
+            self._start_next(now)
+
+    def read_events_now(self, run_id: str, now: float) -> Run:
+        """Take what the worker has written up to now into the store."""
+        run = runs.read_run(self._db, run_id)
+        return read_new_events(self._db, self._workspace.job(run_id), run, now=now, to_end=True)
+
+    def close(self) -> None:
+        """Let go of the workers; they run on."""
+        for handle in self._handles.values():
+            handle.close()
+        self._handles.clear()
+
+    def kill_all(self, timeout_s: float = SHIM_S) -> None:
+        """Kill every worker of this workspace with all it started, and wait until they are gone."""
+        for run in runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE)):
+            job = self._workspace.job(run.id)
+            handle = self._find(run, job)
+            if handle:
+                handle.send(ASK_KILL)
+                if not handle.wait(timeout_s):
+                    kill_leftovers(handle.identity, marker(job))
+                    handle.wait(timeout_s)
+
+    def _grant_wishes(self, now: float) -> None:
+        with self._db.transaction():
+            for wish in runs.take_wishes(self._db):
+                try:
+                    self._grant(wish, now)
+                except RunError as error:  # the run has moved on since it was wished
+                    _log.info("%s of %s is no longer possible: %s", wish.verb, wish.run_id, error)
+
+    def _grant(self, wish: Wish, now: float) -> None:
+        run = runs.read_run(self._db, wish.run_id)
+        match wish.verb:
+            case "resume" if run.state in FINAL:
+                runs.change_state(self._db, run.id, "queued", now=now)
+            case "stop" | "cancel" if run.state == "queued":
+                runs.change_state(self._db, run.id, "stopped", now=now, reason="Taken out of the queue.")
+            case "stop" | "cancel" if run.state in ACTIVE and run.intent not in {wish.verb, "cancel"}:
+                runs.set_intent(self._db, run.id, wish.verb, now)
+                if run.state != "stopping":
+                    runs.change_state(self._db, run.id, "stopping", now=now)
+            case "save" if run.state == "running":
+                _touch(self._workspace.job(run.id).save_request)
+
+    def _watch(self, run: Run, now: float) -> None:
+        """Look at the process first: once it has ended, all it wrote is there to be read."""
+        job = self._workspace.job(run.id)
+        handle = self._find(run, job)
+        is_over = handle is None and not self._may_still_start(run, job, now)
+        run = read_new_events(self._db, job, run, now=now, to_end=is_over)
+        if is_over:
+            self._conclude(run, job, now)
+        elif handle and run.intent:
+            self._press(run, job, handle, now)
+
+    def _find(self, run: Run, job: JobDir) -> Handle | None:
+        """Return the handle on the run's live shim, adopting it where another owner started it."""
+        handle = self._handles.get(run.id)
+        if handle is None:
+            identity = read_identity(job.worker)
+            handle = adopt(identity) if identity else None
+            if handle is None:
+                return None
+            self._handles[run.id] = handle
+        if handle.is_alive():
+            return handle
+        handle.close()
+        del self._handles[run.id]
+        return None
+
+    def _may_still_start(self, run: Run, job: JobDir, now: float) -> bool:
+        if read_identity(job.worker) or job.exit.is_file():
+            return False
+        return now - self._unseen_since.setdefault(run.id, now) < START_GRACE_S
+
+    def _press(self, run: Run, job: JobDir, handle: Handle, now: float) -> None:
+        """Go on ending it, a step harder each time; the intent was stored before the first of these."""
+        waited_s = now - (run.intent_at or now)
+        term_at_s, kill_after_s = (STOP_ASK_S, STOP_TERM_S) if run.intent == "stop" else (0.0, CANCEL_TERM_S)
+        if run.intent == "stop":  # a cancelled run is not to save
+            _touch(job.stop_request)
+        if waited_s >= term_at_s:
+            self._send_once(run, handle, "term", ASK_TERM)
+        if waited_s >= term_at_s + kill_after_s:
+            self._send_once(run, handle, "kill", ASK_KILL)
+        if waited_s >= term_at_s + kill_after_s + SHIM_S:
+            kill_leftovers(handle.identity, marker(job))
+
+    def _send_once(self, run: Run, handle: Handle, name: str, number: int) -> None:
+        sent = self._sent.setdefault(run.id, set())
+        if name not in sent:
+            sent.add(name)
+            handle.send(number)
+
+    def _conclude(self, run: Run, job: JobDir, now: float) -> None:
+        identity = read_identity(job.worker)
+        if identity:
+            kill_leftovers(identity, marker(job))  # what a shim that was killed itself could not clean up
+        state, reason = ending.judge(run, durable.read_json(job.exit), job.checkpoint_steps())
+        with self._db.transaction():
+            if run.state == "preflight" and state == "succeeded":
+                runs.change_state(self._db, run.id, "running", now=now)
+            runs.change_state(self._db, run.id, state, now=now, reason=reason)
+            checkpoints.set_on_disk(self._db, run.id, job.checkpoint_steps())
+        self._unseen_since.pop(run.id, None)
+        self._sent.pop(run.id, None)
+        _log.info("run %s %s %s", run.id, state, reason)
+
+    def _start_next(self, now: float) -> None:
+        """Start the oldest run that can start; fail those that never can."""
+        for run in runs.list_queue(self._db):
+            try:
+                job = self._workspace.job(run.id)
+                recipe = parse_recipe(run.recipe)
+                if has_to_wait(self._db, self._workspace, run, recipe):
+                    continue
+                facts = launch_facts(recipe, self._workspace, job, attempt=run.attempt + 1, num_cores=self._num_cores)
+            except CodexError as error:
+                runs.change_state(self._db, run.id, "failed", now=now, reason=str(error))
+                continue
+            self._start(run, job, facts, now)
+            return
+
+    def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
+        environ = worker_environ(
+            self._environ,
+            num_threads=facts["num_threads"],
+            offline=facts["offline"],
+            needs_hub_token=not facts["offline"],
+        )
+        clear_traces(job)
+        runs.change_state(self._db, run.id, "preflight", now=now)
+        try:
+            durable.write_json(job.launch, facts)
+            handle = launch(job, self._command_for(job), environ)
+        except (CodexError, OSError) as error:
+            runs.change_state(self._db, run.id, "failed", now=now, reason=f"It could not be started: {error}")
+            return
+        if handle:
+            self._handles[run.id] = handle
+
+
+def _touch(path: Path) -> None:
+    """Ask by a file; a full disk must not keep the signals from following."""
+    with contextlib.suppress(OSError):
+        path.touch()

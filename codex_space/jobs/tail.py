@@ -1,0 +1,31 @@
+"""The end of a log as a terminal would show it, never the whole file."""
+
+import re
+from pathlib import Path
+
+READ_BYTES = 256 << 10
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def tail(path: Path, *, lines: int = 200, search: str = "") -> str:
+    """Return the last lines, those that hold `search` where given; of a progress bar only its last state."""
+    try:
+        with path.open("rb") as file:
+            start = max(0, file.seek(0, 2) - READ_BYTES)
+            file.seek(start)
+            text = file.read(READ_BYTES).decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    if start:
+        text = text.partition("\n")[2] or text  # the first line is cut, unless all of it is one line
+    shown = [_fold(line) for line in text.removesuffix("\n").split("\n")]
+    if search:
+        shown = [line for line in shown if search.lower() in line.lower()]
+    return "\n".join(shown[-lines:]) if lines > 0 else ""
+
+
+def _fold(line: str) -> str:
+    """Drop what a carriage return has overwritten, colours, and control characters."""
+    states = [state for state in _ESCAPES.sub("", line).split("\r") if state]
+    return _CONTROLS.sub("", states[-1]) if states else ""

@@ -1,0 +1,151 @@
+"""Events become rows once and only once, whatever a worker writes."""
+
+import json
+
+import pytest
+
+from codex_space.jobs.ingest import read_new_events
+from codex_space.store import checkpoints, metrics, runs
+
+
+@pytest.fixture
+def taken(bench):
+    """A run whose worker is this test: lines go in, the run comes out."""
+    run = bench.submit("ok")
+    runs.change_state(bench.db, run.id, "preflight", now=1.0)
+
+    def take(*lines, to_end=True):
+        with bench.job(run).events.open("ab") as file:
+            for line in lines:
+                file.write(line if isinstance(line, bytes) else json.dumps(line).encode() + b"\n")
+        return read_new_events(bench.db, bench.job(run), bench.read(run), now=9.0, to_end=to_end)
+
+    take.run = run
+    return take
+
+
+def losses(bench, run):
+    curve = metrics.read_curve(bench.db, run.id, "loss")
+    return list(zip(curve.steps, curve.values, strict=True))
+
+
+def log(step, loss, **more):
+    return {"t": 1.0, "e": "log", "step": step, "metrics": {"loss": loss}, **more}
+
+
+def test_ready_makes_a_run_running(bench, taken):
+    after = taken({"t": 1, "e": "ready", "max_steps": 40, "num_rows": 5})
+    assert (after.state, after.max_steps) == ("running", 40)
+
+
+def test_ready_does_not_undo_a_stop(bench, taken):
+    runs.change_state(bench.db, taken.run.id, "stopping", now=1.0)
+    assert taken({"t": 1, "e": "ready", "max_steps": 40}).state == "stopping"
+
+
+def test_a_phase_is_shown_until_training_starts(bench, taken):
+    assert taken({"t": 1, "e": "phase", "phase": "loading", "detail": "the model"}).phase == "loading: the model"
+    assert taken({"t": 1, "e": "phase", "phase": "tokenizing"}).phase == "tokenizing"
+    assert taken({"t": 1, "e": "ready", "max_steps": 4}).phase == ""
+
+
+def test_each_line_counts_once(bench, taken):
+    taken(log(1, 3.0))
+    taken(log(2, 2.0))
+    taken()
+    assert losses(bench, taken.run) == [(1, 3.0), (2, 2.0)]
+    assert taken().events_offset == bench.job(taken.run).events.stat().st_size
+
+
+def test_half_a_line_waits_for_its_other_half(bench, taken):
+    taken(log(1, 3.0), b'{"t": 1, "e": "log", "step": 2, "metr')
+    assert losses(bench, taken.run) == [(1, 3.0)]
+    taken(b'ics": {"loss": 2.5}}\n')
+    assert losses(bench, taken.run) == [(1, 3.0), (2, 2.5)]
+
+
+def test_a_torn_line_of_a_killed_worker_is_passed_over(bench, taken):
+    taken(log(1, 3.0), b'{"t": 1, "e": "lo\n', b"\xff\xfe\n", b"[]\n", b"\n", log(2, 2.0))
+    assert losses(bench, taken.run) == [(1, 3.0), (2, 2.0)]
+
+
+def test_a_new_attempt_drops_what_comes_again_even_within_one_read(bench, taken):
+    after = taken(
+        {"t": 1, "e": "attempt", "attempt": 1, "resumed_from_step": 0},
+        *(log(step, 1.0) for step in range(1, 8)),
+        {"t": 1, "e": "failed", "what": "first"},
+        {"t": 2, "e": "attempt", "attempt": 2, "resumed_from_step": 4},
+        log(5, 2.0),
+    )
+    assert losses(bench, taken.run) == [(1, 1.0), (2, 1.0), (3, 1.0), (4, 1.0), (5, 2.0)]
+    assert (after.step, after.verdict, after.reason) == (5, "", "")
+
+
+def test_rows_and_offset_are_stored_together(bench, taken, monkeypatch):
+    def refuse(*_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(checkpoints, "set_on_disk", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        taken(log(1, 3.0))
+    monkeypatch.undo()
+    assert losses(bench, taken.run) == []
+    taken()
+    assert losses(bench, taken.run) == [(1, 3.0)]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"e": "log", "step": "one", "metrics": {"loss": 1.0}},
+        {"e": "log", "step": -1, "metrics": {"loss": 1.0}},
+        {"e": "log", "step": 1e300, "metrics": {"loss": 1.0}},
+        {"e": "log", "step": 10**400, "metrics": {"loss": 1.0}},
+        {"e": "log", "step": True, "metrics": {"loss": 1.0}},
+        {"e": "log", "step": 1, "metrics": [1, 2]},
+        {"e": "log", "step": 1, "metrics": {"loss": None}},
+        {"e": "log", "step": 1, "metrics": {"loss": "low"}},
+        {"e": "log", "step": 1, "metrics": {"loss": 10**400}},
+        {"e": "log", "metrics": {"loss": 1.0}},
+        {"e": "attempt", "resumed_from_step": None},
+        {"e": "checkpoint"},
+        {"e": "checkpoint", "step": {}},
+        {"e": "ready", "max_steps": "many"},
+        {"e": "phase", "phase": {"a": 1}, "detail": 7},
+        {"e": "done", "step": []},
+        {"e": "failed", "what": None, "where": 3},
+        {"e": "unheard-of", "step": 1},
+        {"e": "log", "step": 1, "t": "noon", "metrics": {}},
+    ],
+)
+def test_an_event_that_makes_no_sense_harms_nothing(bench, taken, event):
+    taken(event, log(7, 1.5))
+    assert losses(bench, taken.run) == [(7, 1.5)]
+
+
+def test_a_sentence_of_failure_is_kept_short_and_whole(bench, taken):
+    after = taken({"e": "failed", "what": "loss is NaN at step 3", "where": "", "cure": "Lower the learning rate."})
+    assert after.reason == "loss is NaN at step 3. Lower the learning rate."
+    assert len(taken({"e": "failed", "what": "x" * 100_000}).reason) < 3000
+
+
+def test_a_checkpoint_carries_its_numbers_only(bench, taken):
+    taken(
+        {
+            "e": "checkpoint",
+            "t": 5.0,
+            "step": 3,
+            "size_bytes": 77,
+            "metrics": {"eval_loss": 1.25, "note": "x", "bad": None},
+        }
+    )
+    (row,) = checkpoints.list_checkpoints(bench.db, taken.run.id)
+    assert (row.size_bytes, row.metrics, row.created_at, row.on_disk) == (77, {"eval_loss": 1.25}, 5.0, False)
+
+
+def test_a_long_backlog_is_read_in_pieces_while_the_worker_lives(bench, taken):
+    lines = b"".join(json.dumps(log(step, 1.0, pad="x" * 2000)).encode() + b"\n" for step in range(2500))
+    after = taken(lines, to_end=False)
+    assert 0 < after.events_offset < len(lines)
+    assert taken().events_offset == len(lines)
+    assert metrics.last_step(bench.db, taken.run.id, "loss") == 2499

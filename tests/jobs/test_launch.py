@@ -1,0 +1,181 @@
+"""What a worker is started with: nothing secret in its environment, nothing of an earlier attempt in its folder."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from codex_space.core.errors import TrainingError
+from codex_space.core.recipe import parse_recipe
+from codex_space.jobs.launch import launch, launch_facts, worker_environ
+from codex_space.jobs.process import ASK_KILL, ASK_TERM
+from tests.jobs.conftest import DEADLINE_S, RECIPE
+
+SECRETS = {
+    "HF_TOKEN": "hf_write", "HUGGING_FACE_HUB_TOKEN": "hf_write", "OAUTH_CLIENT_SECRET": "s", "OAUTH_CLIENT_ID": "i",
+    "CODEX_SPACE_PASSWORD": "p", "AWS_SECRET_ACCESS_KEY": "a", "NVIDIA_API_KEY": "n", "TORCH_AUTH_token": "t",
+    "GITHUB_TOKEN": "g", "SPACE_ID": "me/space", "HF_TOKEN_PATH": "/home/me/token", "LD_PRELOAD": "/tmp/x.so",
+}  # fmt: skip
+PLAIN = {"PATH": "/bin", "HOME": "/home/me", "CUDA_VISIBLE_DEVICES": "1", "HF_HOME": "/hf", "NVIDIA_TF32_OVERRIDE": "0"}
+
+
+def until(condition):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_no_secret_reaches_a_worker():
+    environ = worker_environ({**SECRETS, **PLAIN}, num_threads=2, offline=True)
+    assert not set(SECRETS.values()) & set(environ.values())
+    assert {name: environ[name] for name in PLAIN} == PLAIN
+
+
+def test_the_stored_token_is_not_found_by_a_worker_that_goes_online():
+    environ = worker_environ({**SECRETS, **PLAIN}, num_threads=2, offline=False)
+    assert environ["HF_TOKEN_PATH"] == os.devnull
+    assert "HF_TOKEN" not in environ
+    assert "HF_HUB_OFFLINE" not in environ
+
+
+def test_a_worker_that_reads_from_the_hub_gets_the_token_and_no_other_secret():
+    environ = worker_environ({**SECRETS, **PLAIN}, num_threads=2, offline=False, needs_hub_token=True)
+    assert environ["HF_TOKEN"] == "hf_write"
+    assert not (set(SECRETS) - {"HF_TOKEN", "HF_TOKEN_PATH"}) & set(environ)
+
+
+def test_proxies_matter_online_only():
+    proxy = {"HTTPS_PROXY": "http://user:pass@proxy", "no_proxy": "localhost"}
+    assert proxy.items() <= worker_environ(proxy, num_threads=1, offline=False).items()
+    assert not proxy.keys() & worker_environ(proxy, num_threads=1, offline=True).keys()
+
+
+def test_what_keeps_a_worker_quiet_and_repeatable_is_set():
+    environ = worker_environ({"OMP_NUM_THREADS": "64", "OMP_WAIT_POLICY": "ACTIVE"}, num_threads=3, offline=True)
+    assert environ["OMP_NUM_THREADS"] == "3"
+    assert environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environ["TOKENIZERS_PARALLELISM"] == "false"
+    assert environ["PYTHONUNBUFFERED"] == environ["HF_HUB_OFFLINE"] == environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
+
+
+def test_the_environment_of_a_real_worker_holds_no_secret(bench):
+    ours = {"PATH": os.environ["PATH"]}
+    bench.supervisor = bench.new_supervisor(environ={**SECRETS, **ours})
+    run = bench.submit("environ")
+    assert bench.until_ended(run).state == "succeeded"
+    seen = json.loads((bench.job(run).root / "environ.json").read_text())
+    assert not set(SECRETS.values()) & set(seen.values())
+    assert seen["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset", "offline"),
+    [
+        ("fresh:tiny", "sample:x", True),
+        ("fresh:tiny", "builtin:python-stdlib", True),
+        ("fresh:tiny", "/tmp", True),
+        ("fresh:tiny", "rows.jsonl", True),
+        ("Qwen/Qwen2.5-Coder-0.5B", "sample:x", False),
+        ("fresh:tiny", "google/mbpp", False),
+    ],
+)
+def test_a_worker_is_online_only_where_its_recipe_reads_from_the_hub(bench, model, dataset, offline):
+    recipe = parse_recipe(RECIPE.format(name="x", model=model), [f"datasets.0.path={dataset}"])
+    run = bench.submit("x")
+    assert launch_facts(recipe, bench.workspace, bench.job(run), attempt=1)["offline"] is offline
+
+
+def test_threads_come_from_the_recipe_then_from_the_machine(bench):
+    job = bench.job(bench.submit("x"))
+    asked = parse_recipe(RECIPE.format(name="x", model="fresh:tiny"), ["launch.num_threads=5"])
+    plain = parse_recipe(RECIPE.format(name="x", model="fresh:tiny"))
+    assert launch_facts(asked, bench.workspace, job, attempt=1)["num_threads"] == 5
+    assert launch_facts(plain, bench.workspace, job, attempt=1, num_cores=3)["num_threads"] == 3
+    assert launch_facts(plain, bench.workspace, job, attempt=1)["num_threads"] == len(os.sched_getaffinity(0))
+
+
+def test_traces_of_an_earlier_attempt_are_gone_before_the_next(bench):
+    job = bench.job(bench.submit("x"))
+    for path in (job.exit, job.stop_request, job.save_request):
+        path.write_text('{"code": 7}')
+    handle = launch(job, ["sleep", "60"], {"PATH": os.environ["PATH"]})
+    assert not any(path.exists() for path in (job.exit, job.stop_request, job.save_request))
+    handle.send(ASK_KILL)
+    assert handle.wait(DEADLINE_S)
+    handle.close()
+
+
+def test_files_in_the_job_folder_cannot_stand_in_for_modules(bench):
+    job = bench.job(bench.submit("x"))
+    (job.root / "json.py").write_text("raise SystemExit(9)")
+    environ = worker_environ({"PATH": os.environ["PATH"]}, num_threads=1, offline=True)
+    handle = launch(job, [sys.executable, "-m", "json.tool", "--help"], environ)
+    assert handle is None or handle.wait(DEADLINE_S)
+    assert json.loads(job.exit.read_text()) == {"code": 0}
+
+
+@pytest.mark.parametrize(
+    ("command", "record"),
+    [(["true"], {"code": 0}), (["sh", "-c", "exit 5"], {"code": 5}), (["sh", "-c", "kill -11 $$"], {"signal": 11})],
+)
+def test_exit_json_says_how_the_worker_ended(bench, command, record):
+    job = bench.job(bench.submit("x"))
+    handle = launch(job, command, {"PATH": os.environ["PATH"]})
+    assert handle is None or handle.wait(DEADLINE_S)
+    assert json.loads(job.exit.read_text()) == record
+
+
+def test_the_shim_outlives_what_ends_other_programs_and_its_worker_hears_sigterm(bench):
+    run = bench.submit("x")
+    job = bench.job(run)
+    handle = launch(job, ["sleep", "60"], {"PATH": os.environ["PATH"]})
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        handle.send(number)
+    assert not handle.wait(0.1)
+    assert len(bench.alive(run)) == 2
+    handle.send(ASK_TERM)
+    assert handle.wait(DEADLINE_S)
+    assert json.loads(job.exit.read_text()) == {"signal": 15}
+    handle.close()
+
+
+def test_a_worker_dies_with_its_shim(bench):
+    run = bench.submit("x")
+    handle = launch(bench.job(run), ["sleep", "60"], {"PATH": os.environ["PATH"]})
+    worker = json.loads(bench.job(run).worker.read_text())["worker_pid"]
+    handle.send(signal.SIGKILL)
+    until(lambda: worker not in bench.alive(run))
+    handle.close()
+
+
+def test_a_shim_that_cannot_say_who_it_is_leaves_no_worker(bench):
+    run = bench.submit("x")
+    job = bench.job(run)
+    (job.root / ".worker.json.tmp").mkdir()
+    marked = {"PATH": os.environ["PATH"]}
+    with pytest.raises(TrainingError, match="could not be started"):
+        launch(job, ["sh", "-c", "echo $$ > pid; sleep 60"], marked)
+    marker = f"CODEX_SPACE_JOB={job.root}".encode()
+    until(lambda: not [entry for entry in Path("/proc").iterdir() if _carries(entry, marker)])
+
+
+def test_the_shim_itself_cleans_up_what_fled_into_another_session(bench):
+    run = bench.submit("x")
+    script = "setsid sleep 60 & setsid sh -c 'sleep 61 & sleep 62' & sleep 0.1; exit 4"
+    handle = launch(bench.job(run), ["sh", "-c", script], {"PATH": os.environ["PATH"]})
+    assert handle.wait(DEADLINE_S)
+    assert json.loads(bench.job(run).exit.read_text()) == {"code": 4}
+    assert bench.alive(run) == []
+    handle.close()
+
+
+def _carries(entry, marker):
+    try:
+        return marker in (entry / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False

@@ -1,0 +1,67 @@
+"""`run:ID` in recipes: what it means, and what is said when it means nothing."""
+
+import pytest
+
+from codex_space.core.errors import CodexError, ModelError, RunError
+from codex_space.core.paths import MANIFEST
+from codex_space.core.recipe import parse_recipe
+from codex_space.jobs.references import dependencies, resolve_model
+
+RUN_ID = "20261121-001530-pretrain-k3f9"
+
+
+@pytest.fixture
+def trained(workspace):
+    """A run with complete checkpoints 9 and 100, and one that a kill left half written."""
+    job = workspace.job(RUN_ID)
+    for step in (9, 100, 200):
+        job.checkpoint(step).mkdir(parents=True)
+        if step < 200:
+            (job.checkpoint(step) / MANIFEST).write_text("{}")
+    return job
+
+
+def test_a_run_means_its_newest_complete_checkpoint(workspace, trained):
+    assert resolve_model(workspace, f"run:{RUN_ID}") == str(trained.checkpoint(100))
+
+
+def test_a_step_means_that_checkpoint(workspace, trained):
+    assert resolve_model(workspace, f"run:{RUN_ID}@step-9") == str(trained.checkpoint(9))
+
+
+@pytest.mark.parametrize("ref", ["Qwen/Qwen2.5-Coder-0.5B", "fresh:tiny", "/models/mine", "gpt2"])
+def test_any_other_reference_stays_as_it_is(workspace, ref):
+    assert resolve_model(workspace, ref) == ref
+
+
+def test_a_step_that_is_not_there_is_named_with_those_that_are(workspace, trained):
+    with pytest.raises(ModelError, match=r"step 200 is not on this machine.*9, 100"):
+        resolve_model(workspace, f"run:{RUN_ID}@step-200")
+
+
+@pytest.mark.parametrize(
+    ("ref", "error"),
+    [
+        ("run:", ModelError), (f"run:{RUN_ID}@9", ModelError), (f"run:{RUN_ID}@step-x", ModelError),
+        ("run:../../etc/passwd", ModelError), ("run:etc", RunError), ("run:20261121-001530-sft-zzzz", ModelError),
+    ],
+)  # fmt: skip
+def test_a_reference_that_leads_nowhere_is_refused(workspace, trained, ref, error):
+    with pytest.raises(error) as caught:
+        resolve_model(workspace, ref)
+    assert isinstance(caught.value, CodexError)
+    assert caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"kind: sft\nmodel: {{model_name_or_path: 'run:{RUN_ID}'}}", {RUN_ID}),
+        (f"kind: sft\nmodel: {{model_name_or_path: 'run:{RUN_ID}@step-9'}}", {RUN_ID}),
+        ("kind: sft\nmodel: {model_name_or_path: fresh:tiny}", set()),
+        (f"kind: pretrain\narchitecture: tiny\ntokenizer: 'run:{RUN_ID}'", {RUN_ID}),
+        ("kind: tokenizer", set()),
+    ],
+)
+def test_a_recipe_depends_on_the_runs_it_names(text, found):
+    assert dependencies(parse_recipe(f"{text}\ndatasets: [{{path: 'sample:x'}}]\n")) == found
