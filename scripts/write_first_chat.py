@@ -1,0 +1,47 @@
+"""Write data/python-first-chat.jsonl: short requests for Python functions, each answered with code.
+
+All of it is our own: the functions stand in first_chat_snippets.txt, the phrasings here. Run it after editing either.
+"""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+TARGET = HERE.parent / "data" / "python-first-chat.jsonl"
+PHRASINGS = (
+    "Write a Python function to {task}.",
+    "How can I {task} in Python?",
+    "Please write {name}({arguments}) to {task}.",
+    "I need a function called {name}. It should {task}.",
+    "{Task}.",
+    "Show me Python code to {task}.",
+)
+PHRASINGS_EACH = 4
+
+
+def main() -> None:
+    """Write the file anew."""
+    snippets = (HERE / "first_chat_snippets.txt").read_text(encoding="utf-8").strip().split("\n\n")
+    lines = [json.dumps(row, ensure_ascii=False) for number, text in enumerate(snippets) for row in rows(number, text)]
+    TARGET.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"{TARGET.name}: {len(lines)} rows, {TARGET.stat().st_size:,} bytes")
+
+
+def rows(number: int, snippet: str) -> Iterator[dict[str, list[dict[str, str]]]]:
+    """Yield one function's chats, its phrasings picked in turn so that all are used equally often."""
+    comment, head, *body = snippet.splitlines()
+    task = comment.removeprefix("# ")
+    title = task[0].upper() + task[1:]
+    answer = "\n".join([head, f'    """{title}."""', *body])
+    ast.parse(answer)
+    name, _, arguments = head.removeprefix("def ").removesuffix("):").partition("(")
+    for turn in range(PHRASINGS_EACH):
+        phrasing = PHRASINGS[(number + turn) % len(PHRASINGS)]
+        request = phrasing.format(task=task, Task=title, name=name, arguments=arguments)
+        yield {"messages": [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]}
+
+
+if __name__ == "__main__":
+    main()
