@@ -69,7 +69,9 @@ class DatasetSection(Section):
     name: str | None = Field(default=None, description="Configuration of a Hub dataset.")
     split: str = Field(default="train", description="Split of a Hub dataset.")
     revision: str | None = Field(default=None, description="Branch, tag or commit of a Hub dataset.")
-    weight: float = Field(default=1.0, gt=0, description="Share of this source relative to the others.")
+    weight: float = Field(
+        default=1.0, gt=0, description="How often each of its rows is used: 1 once, 0.5 half of them, 2 twice."
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Renames: our column name to the file's, such as {prompt: question}."
     )
@@ -153,9 +155,10 @@ class SftRecipe(TrainingRecipe):
     kind: Literal["sft"]
     model: ModelSection = Field(description="The base model.")
     lora: LoraSection | None = Field(default=None, description="Adapters; leave out for full fine-tuning.")
-    chat_template: Literal["auto", "codex"] = Field(
+    chat_template: Literal["auto", "codex", "none"] = Field(
         default="auto",
-        description="auto keeps the model's own template and uses ours where it has none; codex always uses ours.",
+        description="auto keeps the model's own template and uses ours where it has none; codex always uses ours; none joins "
+        "prompt and completion as they are (for completing code, not for chat).",
     )
 
     @model_validator(mode="after")

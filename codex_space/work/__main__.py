@@ -1,0 +1,108 @@
+"""The worker process: `python -m codex_space.work JOB_DIR [--check]` trains what the job folder's recipe says."""
+
+import contextlib
+import logging
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from codex_space.core import durable
+from codex_space.core.errors import TrainingError
+from codex_space.core.events import EventWriter
+from codex_space.core.paths import JobDir
+from codex_space.work import checkpoint
+from codex_space.work.attempt import Attempt, StopFlag, StopRequested, read_attempt
+from codex_space.work.failures import explain, is_disk_full
+
+log = logging.getLogger("codex_space.work")
+_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "bitsandbytes")
+
+
+def main(arguments: list[str]) -> int:
+    """Run one attempt; 0 when it ended well or was asked to stop, 1 after a `failed` event."""
+    _quiet()
+    job, check_only = JobDir(Path(arguments[0])), "--check" in arguments[1:]
+    clock = time.time  # noqa: TID251  # the worker's composition root
+    stop = StopFlag()
+    with EventWriter(job.events) as events:
+        try:
+            stop.listen()
+            facts = durable.read_json(job.launch) or {}
+            events.write(
+                "attempt", clock(), attempt=facts.get("attempt", 1), resumed_from_step=facts.get("resume_from_step", 0)
+            )
+            run(read_attempt(job, events, clock=clock, stop=stop, check_only=check_only))
+        except StopRequested:
+            events.write("done", clock(), step=facts.get("resume_from_step", 0), summary={}, stopped=True)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the person gets one sentence and the log the rest
+            return _fail(error, job, events, clock)
+    return 0
+
+
+def run(attempt: Attempt) -> None:
+    """Dispatch on the recipe's kind.
+
+    Raises:
+        CodexError: Why the run cannot start or go on.
+    """
+    for name in checkpoint.remove_incomplete(attempt.job):
+        log.info("removed %s: it was not complete", name)
+    if attempt.recipe.kind == "tokenizer":
+        from codex_space.work.tokenizer import run as run_kind
+    else:
+        attempt.say("phase", phase="loading", detail="loading the training libraries")
+        _prepare_libraries(attempt.num_threads)
+        if attempt.recipe.kind == "pretrain":
+            from codex_space.work.pretrain import run as run_kind
+        else:
+            from codex_space.work.sft import run as run_kind
+    _write_env(attempt)
+    run_kind(attempt)
+
+
+def _fail(error: Exception, job: JobDir, events: EventWriter, clock: Callable[[], float]) -> int:
+    log.error("the run failed", exc_info=error)
+    if is_disk_full(error):
+        checkpoint.remove_incomplete(job)  # makes room for the sentence below
+    told = explain(error, where="training")
+    with contextlib.suppress(OSError):
+        events.write("failed", clock(), what=told.what, where=told.where, cure=told.cure)
+    return 1
+
+
+def _prepare_libraries(num_threads: int) -> None:
+    import datasets
+    import torch
+    from transformers.utils import logging as transformers_logging
+
+    torch.set_num_threads(num_threads)
+    datasets.disable_progress_bars()
+    transformers_logging.disable_progress_bar()
+
+
+def _write_env(attempt: Attempt) -> None:
+    packages = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
+    facts = {"python": platform.python_version(), "machine": platform.machine(), "packages": packages}
+    durable.write_json(attempt.job.env, {**facts, "num_threads": attempt.num_threads, "attempt": attempt.number})
+
+
+def _quiet() -> None:
+    """Keep the log readable: our lines and real warnings, no deprecation notes about how libraries call each other."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    for name in ("httpx", "httpcore", "filelock", "datasets", "accelerate", "torchao"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.simplefilter("ignore", FutureWarning)
+    warnings.simplefilter("ignore", DeprecationWarning)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(str(TrainingError("no job folder is given", cure="python -m codex_space.work JOB_DIR [--check]")))
+    sys.exit(main(sys.argv[1:]))

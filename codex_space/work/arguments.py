@@ -1,0 +1,46 @@
+"""The trainer's arguments: our defaults, then the recipe's `train:`, then what this program owns."""
+
+from typing import Any, TypeVar
+
+import torch
+from transformers import TrainingArguments
+
+from codex_space.core.errors import RecipeError
+from codex_space.core.recipe import TrainingRecipe
+from codex_space.work.attempt import Attempt
+
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+
+
+def build(attempt: Attempt, kind: type[Arguments], *, tokens_counted: str, **defaults: Any) -> Arguments:  # noqa: ANN401  # the trainer's own
+    """Return the arguments of a run.
+
+    Raises:
+        RecipeError: The trainer refuses the combination.
+    """
+    recipe = attempt.recipe
+    assert isinstance(recipe, TrainingRecipe)  # noqa: S101  # narrows the type
+    on_gpu = torch.cuda.is_available()
+    has_bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    usual: dict[str, Any] = {
+        "logging_first_step": True,
+        "bf16": has_bf16 and not recipe.train.get("fp16"),
+        "fp16": on_gpu and not has_bf16,
+        "dataloader_pin_memory": on_gpu,
+    }
+    owned: dict[str, Any] = {
+        "output_dir": str(attempt.job.root),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "use_cpu": not on_gpu,
+        "save_strategy": "no",  # the Reporter asks for each checkpoint
+        "report_to": "none",
+        "push_to_hub": False,
+        "disable_tqdm": True,
+        "logging_nan_inf_filter": False,  # it would hide the NaN that has to end the run
+        "include_num_input_tokens_seen": tokens_counted,
+    }
+    try:
+        return kind(**{**usual, **defaults, **recipe.train, **owned})
+    except (ValueError, TypeError) as error:
+        raise RecipeError(f"the trainer refuses these settings: {error}", where="train") from error

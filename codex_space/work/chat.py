@@ -1,0 +1,227 @@
+"""A warm worker that keeps one model loaded and answers over its pipes, one JSON object a line.
+
+Asked     {"id", "op": "load", "ref": FOLDER_OR_HUB_ID}
+          {"id", "op": "generate", "messages": [...] or "prompt": TEXT, "max_new_tokens", "temperature", "top_p"}
+          {"op": "stop"}                           ends the answer that is being written
+Answered  {"id", "text"} pieces, then {"id", "done": true, "tokens", "tokens_per_s"}; or {"id", "error": {what, where, cure}}
+
+It ends when its standard input closes or its parent dies.
+"""
+
+import ctypes
+import json
+import logging
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from peft import PeftModel
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TextIteratorStreamer,
+)
+from transformers.utils import logging as transformers_logging
+
+from codex_space.core.errors import CodexError, ModelError
+from codex_space.work import models
+from codex_space.work.failures import explain
+
+log = logging.getLogger("codex_space.work.chat")
+_PR_SET_PDEATHSIG = 1
+_PIECE_TIMEOUT_S = 600.0
+Request = dict[str, Any]
+
+
+class _Stopped(StoppingCriteria):
+    """Ends generation at the next token once the event is set."""
+
+    def __init__(self, asked: threading.Event) -> None:
+        self._asked = asked
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), self._asked.is_set(), dtype=torch.bool, device=input_ids.device)
+
+
+class Talker:
+    """One loaded model."""
+
+    def __init__(self, ref: str) -> None:
+        """Load a checkpoint, an adapter on its base, or a base model.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        dtype = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
+        folder = Path(ref)
+        self._tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(ref)
+        if (folder / "adapter_config.json").is_file():
+            base = models.load_model(models.base_of(folder), dtype=dtype)
+            model = PeftModel.from_pretrained(base, ref)
+            with suppress(OSError):
+                base.generation_config = GenerationConfig.from_pretrained(ref)
+        else:
+            model = models.load_model(ref, dtype=dtype)
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._num_positions = int(getattr(model.config, "max_position_embeddings", 1 << 20))
+
+    def answer(self, request: Request, stop: threading.Event) -> Iterator[Request]:
+        """Yield pieces of text, then the counts.
+
+        Raises:
+            ModelError: The conversation is too long, or the template refuses it.
+        """
+        inputs = self._encode(request)
+        num_asked = inputs["input_ids"].shape[1]
+        room = self._num_positions - num_asked
+        if room < 1:
+            raise ModelError(
+                f"the conversation holds {num_asked:,} tokens and the model takes {self._num_positions:,}",
+                cure="Start a new conversation, or ask something shorter.",
+            )
+        wanted = max(1, min(int(request.get("max_new_tokens", 256)), room))
+        streamer = TextIteratorStreamer(
+            self._tokenizer, skip_prompt=True, timeout=_PIECE_TIMEOUT_S, skip_special_tokens=True
+        )
+        counted: list[int] = []
+        failed: list[BaseException] = []
+        started_s = time.monotonic()
+
+        def generate() -> None:
+            try:
+                with torch.inference_mode():
+                    output = self._model.generate(
+                        **inputs,
+                        **_sampling(request),
+                        max_new_tokens=wanted,
+                        streamer=streamer,
+                        stopping_criteria=StoppingCriteriaList([_Stopped(stop)]),
+                        pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
+                    )
+                counted.append(output.shape[1] - num_asked)
+            except Exception as error:  # noqa: BLE001  # raised again below, in the thread that answers
+                failed.append(error)
+            finally:
+                streamer.end()  # otherwise the reader would wait for ever
+
+        thread = threading.Thread(target=generate, name="generate")
+        thread.start()
+        for piece in streamer:
+            if piece:
+                yield {"text": piece}
+        thread.join()
+        if failed:
+            raise failed[0]
+        seconds = max(time.monotonic() - started_s, 1e-9)
+        yield {"done": True, "tokens": counted[0], "tokens_per_s": counted[0] / seconds}
+
+    def _encode(self, request: Request) -> dict[str, torch.Tensor]:
+        messages = request.get("messages")
+        if messages and self._tokenizer.chat_template:
+            try:
+                encoded: Any = self._tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
+                )
+            except Exception as error:  # a template is a program of its author: it raises what it likes
+                raise ModelError(f"the model's template refuses this conversation ({error})") from error
+        else:
+            # A base model knows no turns: it goes on writing where the text ends.
+            text = str(request.get("prompt") or "\n\n".join(str(each["content"]) for each in messages or []))
+            if not text:
+                raise ModelError("there is nothing to answer", cure="Write something first.")
+            encoded = self._tokenizer(text, return_tensors="pt", add_special_tokens=False)
+        device = self._model.device
+        return {name: encoded[name].to(device) for name in ("input_ids", "attention_mask")}
+
+
+class Server:
+    """Reads requests in a thread of its own, so that a stop is seen while an answer is written."""
+
+    def __init__(self, source: TextIO, sink: TextIO) -> None:
+        """Take the two pipes."""
+        self._source, self._sink = source, sink
+        self._requests: queue.Queue[Request | None] = queue.Queue()
+        self._stop = threading.Event()
+        self._talker: Talker | None = None
+
+    def serve(self) -> None:
+        """Answer until the input closes."""
+        threading.Thread(target=self._read, name="read", daemon=True).start()
+        while (request := self._requests.get()) is not None:
+            self._answer(request)
+
+    def _read(self) -> None:
+        for line in self._source:
+            try:
+                request = json.loads(line)
+            except json.JSONDecodeError:
+                log.warning("a line that is not JSON was passed over")
+                continue
+            if not isinstance(request, dict):
+                continue
+            if request.get("op") == "stop":
+                self._stop.set()
+            else:
+                self._requests.put(request)
+        self._stop.set()
+        self._requests.put(None)
+
+    def _answer(self, request: Request) -> None:
+        number = request.get("id")
+        self._stop.clear()
+        try:
+            for reply in self._replies(request):
+                self._send({"id": number, **reply})
+        except Exception as error:  # the person gets one sentence, the log the rest
+            if not isinstance(error, CodexError):
+                log.exception("request %s failed", number)
+            told = explain(error, where="chat")
+            self._send({"id": number, "error": {"what": told.what, "where": told.where, "cure": told.cure}})
+
+    def _replies(self, request: Request) -> Iterator[Request]:
+        match request.get("op"):
+            case "load":
+                self._talker = None  # its memory is needed for the next one
+                self._talker = Talker(str(request.get("ref")))
+                yield {"done": True}
+            case "generate":
+                if self._talker is None:
+                    raise ModelError("no model is loaded", cure="Choose one first.")
+                yield from self._talker.answer(request, self._stop)
+            case op:
+                raise ModelError(f"{op!r} is not something the chat worker does")
+
+    def _send(self, reply: Request) -> None:
+        self._sink.write(json.dumps(reply) + "\n")
+        self._sink.flush()
+
+
+def _sampling(request: Request) -> dict[str, Any]:
+    temperature = float(request.get("temperature", 0.7))
+    if temperature <= 0:
+        return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    return {"do_sample": True, "temperature": temperature, "top_p": float(request.get("top_p", 0.95)), "top_k": 0}
+
+
+def main() -> None:
+    """Serve on standard input and output; everything else that is written goes to standard error."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    transformers_logging.disable_progress_bar()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    Server(sys.stdin, answers).serve()
+
+
+if __name__ == "__main__":
+    main()

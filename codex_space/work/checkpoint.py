@@ -1,0 +1,141 @@
+"""Complete a checkpoint folder (manifest last), link it for the Hub, and delete those no longer wanted."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import TrainingError
+from codex_space.core.paths import MANIFEST, JobDir
+from codex_space.core.recipe import CheckpointsSection
+
+RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "trainer_state.json")
+# training_args.bin is a pickle nobody reads back; README.md is a trainer's draft, the Hub gets a card of ours.
+_UNWANTED = ("training_args.bin", "README.md")
+_FOLDER = re.compile(r"checkpoint-\d+")
+
+
+def complete(folder: Path, *, run_id: str, step: int, kind: str, base_model: str, metrics: Mapping[str, float]) -> int:
+    """Flush a checkpoint's files to disk, write its manifest last, and return its size in bytes."""
+    for name in _UNWANTED:
+        (folder / name).unlink(missing_ok=True)
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(each for each in folder.rglob("*") if each.is_file() and each.name != MANIFEST):
+        files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _flush_and_hash(path)}
+    manifest = {
+        "schema": 1,
+        "run_id": run_id,
+        "step": step,
+        "kind": kind,
+        "base_model": base_model,
+        "metrics": dict(metrics),
+        "resume_files": [name for name in RESUME_FILES if name in files],
+        "files": files,
+    }
+    _flush_folder(folder)
+    durable.write_json(folder / MANIFEST, manifest)
+    _flush_folder(folder)
+    _flush_folder(folder.parent)
+    return sum(fact["size"] for fact in files.values())
+
+
+def spool(job: JobDir, step: int) -> None:
+    """Hard-link a complete checkpoint for the uploader, so that rotation can lose nothing; whole or absent."""
+    source, target = job.checkpoint(step), job.spooled(step)
+    if target.exists():
+        return
+    temporary = job.spool / f".step-{step}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(exist_ok=True)
+    shutil.copytree(source, temporary, copy_function=os.link)
+    temporary.rename(target)
+    _flush_folder(job.spool)
+
+
+def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
+    """Keep the newest `keep_last` and the best `keep_best` checkpoints; lower is better."""
+    steps = job.checkpoint_steps()
+    scores = {step: _score(job.checkpoint(step), wanted.metric) for step in steps}
+    ranked = sorted((score, step) for step, score in scores.items() if score is not None)
+    keep = {*steps[-wanted.keep_last :], *(step for _, step in ranked[: wanted.keep_best])}
+    for step in set(steps) - keep:
+        delete(job.checkpoint(step))
+
+
+def delete(folder: Path) -> None:
+    """Delete a checkpoint, its manifest first: half deleted, it does not count as one."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_incomplete(job: JobDir) -> list[str]:
+    """Delete checkpoint folders without a manifest and half-made spool folders (a kill came in between).
+
+    Returns their names.
+    """
+    found = [
+        path
+        for path in job.root.glob("checkpoint-*")
+        if _FOLDER.fullmatch(path.name) and path.is_dir() and not (path / MANIFEST).is_file()
+    ]
+    found += job.spool.glob(".step-*.tmp")
+    for path in found:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(path.name for path in found)
+
+
+def verify(folder: Path) -> None:
+    """Compare every file with the manifest before a run goes on from it.
+
+    Raises:
+        TrainingError: There is no manifest, or a file is missing or was changed.
+    """
+    manifest = durable.read_json(folder / MANIFEST)
+    if manifest is None:
+        raise TrainingError("this checkpoint is not complete", where=str(folder), cure="Resume from an earlier one.")
+    for name, fact in manifest["files"].items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != fact["size"] or _hash(path) != fact["sha256"]:
+            raise TrainingError(
+                f"{name} is not what was saved",
+                where=str(folder),
+                cure="Delete this checkpoint's folder and Resume: the run goes on from the one before.",
+            )
+
+
+def rename_base(folder: Path, reference: str) -> None:
+    """Write the recipe's reference, not this machine's path, as the base of a saved adapter."""
+    path = folder / "adapter_config.json"
+    if path.is_file():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["base_model_name_or_path"] = reference
+        durable.write_json(path, config)
+
+
+def _score(folder: Path, metric: str) -> float | None:
+    value = ((durable.read_json(folder / MANIFEST) or {}).get("metrics") or {}).get(metric)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _flush_and_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

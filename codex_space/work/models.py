@@ -1,0 +1,289 @@
+"""Find and load base models, adapters and tokenizers; precision, quantisation and LoRA are decided here.
+
+Only safetensors weights are loaded, and no code that comes with a model is run.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
+
+from codex_space.core import durable
+from codex_space.core.errors import HubError, ModelError
+from codex_space.core.paths import MANIFEST
+from codex_space.core.presets import read_architecture
+from codex_space.core.recipe import LoraSection, ModelSection, nearest
+from codex_space.core.settings import read_settings
+from codex_space.work.attempt import Attempt
+from codex_space.work.checkpoint import RESUME_FILES
+from codex_space.work.failures import explain, is_disk_full
+from codex_space.work.tokenizer import make_bytes
+
+FRESH_TINY = "fresh:tiny"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is loaded from, and the name of it that means the same on another machine."""
+
+    path: str
+    reference: str
+    revision: str | None = None
+
+
+def locate(attempt: Attempt, section: ModelSection) -> Source:
+    """Return the folder or Hub id a recipe's model stands for; a fresh one is made on the spot.
+
+    Raises:
+        ModelError: It is not there.
+        HubError: The Hub refuses it (unknown, gated, no connection).
+    """
+    ref = section.model_name_or_path
+    if ref.startswith("fresh:"):
+        if ref != FRESH_TINY:
+            raise ModelError(f"{ref!r} is not known", where="model.model_name_or_path", cure=f"Write {FRESH_TINY}.")
+        make_tiny(attempt.job.base, attempt.recipe.seed)
+        return Source(str(attempt.job.base), ref)
+    if ref.startswith("run:"):
+        return _keep_parent(attempt, ref)
+    if Path(ref).is_dir():
+        return Source(ref, ref)
+    if ref.count("/") > 1 or ref.startswith((".", "/", "~")):
+        raise ModelError("there is no such model folder", where=ref, cure="Check the path, or give a Hub id.")
+    return Source(ref, ref, _pin(ref, section.revision, offline=attempt.offline))
+
+
+def _keep_parent(attempt: Attempt, ref: str) -> Source:
+    """Bring the checkpoint of an earlier run into this run's own folder, so that it survives that run's deletion.
+
+    Weights are hard-linked; an adapter is merged into its base, which is what is trained on.
+    """
+    base, pinned = attempt.job.base, attempt.job.root / "base.json"
+    known = durable.read_json(pinned)
+    if known and base.is_dir():
+        return Source(str(base), known["reference"])
+    parent = Path(attempt.references.get(ref, ""))
+    if ref not in attempt.references or not parent.is_dir():
+        raise ModelError("that run's checkpoint is not on this machine", where=ref, cure="Train it first.")
+    temporary = base.with_name(f".{base.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    if (parent / "adapter_config.json").is_file():
+        load_model(str(parent), dtype=torch.float32).save_pretrained(temporary)
+        load_tokenizer(str(parent)).save_pretrained(temporary)
+    else:
+        temporary.mkdir()
+        for path in parent.iterdir():
+            if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
+                _link(path, temporary / path.name)
+    shutil.rmtree(base, ignore_errors=True)
+    temporary.rename(base)
+    reference = f"{ref.partition('@')[0]}@{parent.name.replace('checkpoint', 'step')}"
+    durable.write_json(pinned, {"reference": reference})
+    return Source(str(base), reference)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another disk
+        shutil.copyfile(source, target)
+
+
+def _pin(repo_id: str, revision: str | None, *, offline: bool) -> str | None:
+    """Ask the Hub first: its refusals are clear, and the commit cannot change under the run."""
+    if offline:
+        return revision
+    from codex_space.hub.client import Hub
+
+    token = read_settings().hf_token
+    return Hub(token.reveal() if token else None).model_info(repo_id, revision).sha
+
+
+def make_tiny(folder: Path, seed: int) -> None:
+    """Build the small untrained model once; its weights depend on the seed alone."""
+    if folder.is_dir():
+        return
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    make_bytes(temporary)
+    build_llama(read_architecture("tiny"), load_tokenizer(str(temporary)), seed).save_pretrained(temporary)
+    temporary.rename(folder)
+
+
+def build_llama(fields: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+    """Return a Llama-shaped model with random weights that fits a tokenizer.
+
+    Raises:
+        ModelError: A field is unknown or the sizes do not go together.
+    """
+    known = set(LlamaConfig().to_dict())
+    for name in fields:
+        if name not in known:
+            raise ModelError(f"unknown field {name!r}", where="architecture", cure=nearest(name, sorted(known)))
+    tokens: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    set_seed(seed)
+    try:
+        return LlamaForCausalLM(LlamaConfig(**{**dict[str, Any](fields), **tokens}))
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
+        cure = "hidden_size has to be a multiple of num_attention_heads."
+        raise ModelError(f"these sizes do not go together: {error}", where="architecture", cure=cure) from error
+
+
+def choose_dtype(section: ModelSection, *, adapters: bool) -> torch.dtype:
+    """Return the precision to hold the weights in; see the recipe's `model.dtype`."""
+    if section.dtype != "auto":
+        return getattr(torch, section.dtype)
+    if section.load_in_4bit:
+        return torch.bfloat16
+    if not torch.cuda.is_available() or not adapters:
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def quantization(section: ModelSection) -> BitsAndBytesConfig | None:
+    """Return the 4-bit settings, each one explicit: the library's own defaults compute in float32 and use FP4."""
+    if not section.load_in_4bit:
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """Load a tokenizer.
+
+    Raises:
+        ModelError: There is none, or it has no end token.
+    """
+    try:
+        loaded = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"its tokenizer cannot be loaded ({_first_line(error)})", where=path, cure="Check the model's name."
+        ) from error
+    tokenizer = cast("PreTrainedTokenizerBase", loaded)
+    if tokenizer.eos_token_id is None:
+        raise ModelError("its tokenizer has no end token", where=path, cure="A model has to know when to stop.")
+    return tokenizer
+
+
+def load_model(path: str, *, revision: str | None = None, dtype: torch.dtype, **kwargs: Any) -> PreTrainedModel:  # noqa: ANN401  # from_pretrained's
+    """Load a model; a folder that holds an adapter becomes its base with the adapter merged in.
+
+    Raises:
+        ModelError: It cannot be loaded.
+    """
+    if (Path(path) / "adapter_config.json").is_file():
+        base = load_model(base_of(Path(path)), dtype=dtype, **kwargs)
+        return PeftModel.from_pretrained(base, path).merge_and_unload()
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, **kwargs
+        )
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        if is_disk_full(error):
+            raise explain(error, path) from error
+        raise ModelError(
+            f"the model cannot be loaded ({_first_line(error)})",
+            where=path,
+            cure="Check the name; it needs safetensors weights and an architecture that transformers knows.",
+        ) from error
+
+
+def base_of(adapter: Path) -> str:
+    """Return where the base of a saved adapter lies, its reference read on this machine.
+
+    Raises:
+        ModelError: The base is not here.
+    """
+    ref = str((durable.read_json(adapter / "adapter_config.json") or {}).get("base_model_name_or_path", ""))
+    if not ref.startswith(("fresh:", "run:")):
+        return ref
+    path = adapter.parent / "base"
+    if not path.is_dir():
+        raise ModelError(
+            "the base of this adapter is not on this machine",
+            where=ref,
+            cure="Train again: the run's folder should hold it.",
+        )
+    return str(path)
+
+
+def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
+    """Return PEFT's settings after checking that each named layer is there.
+
+    Raises:
+        ModelError: A name fits no layer; PEFT would pass over it in silence as long as another one fits.
+    """
+    names = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)}
+    last_parts = sorted({name.rpartition(".")[2] for name in names})
+    targets = section.target_modules if isinstance(section.target_modules, list) else []
+    for wanted in [*targets, *(section.modules_to_save or [])]:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+            raise ModelError(
+                f"no layer of this model is named {wanted!r}",
+                where="lora.target_modules",
+                cure=f"{nearest(wanted, last_parts)} Or write all-linear.",
+            )
+    if "lm_head" in targets:
+        raise ModelError(
+            "an adapter on lm_head would not be trained",
+            where="lora.target_modules",
+            cure="Take it out, or train it in full with lora.modules_to_save.",
+        )
+    tied = bool(getattr(model.config, "tie_word_embeddings", False))
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=section.r,
+        lora_alpha=section.lora_alpha,
+        lora_dropout=section.lora_dropout,
+        target_modules=section.target_modules,
+        modules_to_save=section.modules_to_save,
+        use_rslora=section.use_rslora,
+        use_dora=section.use_dora,
+        ensure_weight_tying=tied and bool(section.modules_to_save),
+    )
+
+
+def device_map() -> dict[str, int] | None:
+    """Return where a 4-bit model goes: it is quantised on its way to the device."""
+    return {"": 0} if torch.cuda.is_available() else None
+
+
+def add_stop_token(model: PreTrainedModel, stop_id: int) -> None:
+    """Let generation end at the template's own end of turn too, not only at the tokenizer's end token."""
+    config = model.generation_config or GenerationConfig()
+    known = config.eos_token_id
+    ids = [known] if isinstance(known, int) else list(known or [])
+    if stop_id not in ids:
+        config.eos_token_id = [stop_id, *ids]
+    model.generation_config = config
+
+
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, HubError):
+        return error.what
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

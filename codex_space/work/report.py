@@ -1,0 +1,182 @@
+"""What a trainer tells the owner: curves, checkpoints, and its answers to Stop and Save now."""
+
+import logging
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from codex_space.core.errors import TrainingError
+from codex_space.core.recipe import TrainingRecipe
+from codex_space.work import checkpoint
+from codex_space.work.attempt import Attempt
+
+log = logging.getLogger(__name__)
+
+_NOT_CURVES = ("epoch", "step", "total_flos", "train_")
+_NOT_CURVE_ENDS = ("runtime", "per_second", "num_tokens", "num_input_tokens_seen")
+SAVES_IN_A_RUN = 10
+
+
+class Reporter(TrainerCallback):
+    """Writes events; asks for checkpoints at the recipe's pace; turns them into complete ones."""
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        *,
+        evaluates: bool,
+        base_model: str = "",
+        finish: Callable[[Path], None] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take `finish` as what a kind still has to do to a saved folder before it counts as complete."""
+        assert isinstance(attempt.recipe, TrainingRecipe)  # noqa: S101  # narrows the type
+        self._attempt, self._recipe = attempt, attempt.recipe
+        self._evaluates, self._base_model, self._finish = evaluates, base_model, finish
+        self._metrics: dict[str, float] = {}
+        self._pace = _Pace(monotonic)
+        self._every_steps = 1
+        self.was_stopped = False
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        """Fix the pace of checkpoints; counts start where the run goes on."""
+        wanted = self._recipe.checkpoints.every_steps
+        self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
+        self._pace.begin(state.num_input_tokens_seen)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Leave the time of evaluation and saving out of the speed."""
+        self._pace.go_on()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Decide what follows this step."""
+        at_end = state.global_step >= state.max_steps
+        due = at_end or state.global_step % self._every_steps == 0
+        control.should_evaluate = control.should_evaluate or (due and self._evaluates)
+        control.should_save = due or self._attempt.job.save_request.exists()
+        if self._attempt.is_stop_asked() and not at_end:
+            self.was_stopped = control.should_save = control.should_training_stop = True
+            control.should_evaluate = False
+        # A log at each checkpoint: what is averaged over steps then starts afresh there, as it does after a resume.
+        control.should_log = control.should_log or control.should_save
+        if control.should_save or control.should_evaluate:
+            self._pace.pause()
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Write the numbers of this step; a loss that is no number ends the run before it can be saved."""
+        logs = cast("dict[str, float]", kwargs.get("logs") or {})
+        state.log_history.clear()  # events.jsonl holds them; here they would be saved again with each checkpoint
+        metrics = {name: float(value) for name, value in logs.items() if _is_curve(name, value)}
+        if not metrics:
+            return
+        if "loss" in metrics:
+            metrics["tokens_per_s"] = self._pace.tokens_per_s(state.num_input_tokens_seen)
+            metrics["memory_mib"] = _memory_mib()
+        self._metrics.update(metrics)
+        self._attempt.say("log", step=state.global_step, epoch=state.epoch, metrics=metrics)
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        log.info("step %s/%s  %s", state.global_step, state.max_steps, shown)
+        _require_numbers(metrics, state.global_step)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        """Make what the trainer has just saved a complete checkpoint, and say so."""
+        job, step = self._attempt.job, state.global_step
+        folder = job.checkpoint(step)
+        checkpoint.rename_base(folder, self._base_model)
+        if self._finish:
+            self._finish(folder)
+        size_bytes = checkpoint.complete(
+            folder,
+            run_id=job.root.name,
+            step=step,
+            kind=getattr(self._recipe, "kind", ""),
+            base_model=self._base_model,
+            metrics=self._metrics,
+        )
+        if self._recipe.hub:
+            checkpoint.spool(job, step)
+        self._attempt.say("checkpoint", step=step, size_bytes=size_bytes, metrics=self._metrics)
+        self._metrics = {}
+        job.save_request.unlink(missing_ok=True)
+        checkpoint.rotate(job, self._recipe.checkpoints)
+        log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
+
+
+class _Pace:
+    """Tokens a second between two logs, pauses left out."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._since_s, self._tokens, self._paused_at_s = 0.0, 0, None
+
+    def begin(self, num_tokens: int) -> None:
+        self._since_s, self._tokens = self._monotonic(), num_tokens
+
+    def pause(self) -> None:
+        self._paused_at_s: float | None = self._monotonic()
+
+    def go_on(self) -> None:
+        if self._paused_at_s is not None:
+            self._since_s += self._monotonic() - self._paused_at_s
+            self._paused_at_s = None
+
+    def tokens_per_s(self, num_tokens: int) -> float:
+        now_s = self._paused_at_s if self._paused_at_s is not None else self._monotonic()
+        speed = (num_tokens - self._tokens) / max(now_s - self._since_s, 1e-9)
+        self._since_s, self._tokens = now_s, num_tokens
+        return speed
+
+
+def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) -> None:  # noqa: ANN401  # JSON values
+    """Say `ready`, train from the start or the checkpoint, say `done`.
+
+    Raises:
+        TrainingError: The loss is no number, or the checkpoint to go on from is damaged.
+    """
+    *_, max_steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+    attempt.say("ready", max_steps=max_steps, **ready)
+    if attempt.check_only:
+        return
+    if attempt.resume_from:
+        checkpoint.verify(attempt.resume_from)
+    if attempt.resume_from_step >= max_steps:
+        attempt.say("done", step=attempt.resume_from_step, summary={})
+        return
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(reporter)
+    attempt.stop.is_training = True
+    resume_from = str(attempt.resume_from) if attempt.resume_from else None
+    output = trainer.train(resume_from_checkpoint=resume_from)
+    stopped = {"stopped": True} if reporter.was_stopped else {}
+    attempt.say("done", step=output.global_step, summary={"train_loss": output.training_loss}, **stopped)
+    shutil.rmtree(attempt.job.root / "cache", ignore_errors=True)
+
+
+def _is_curve(name: str, value: object) -> bool:
+    return isinstance(value, int | float) and not name.startswith(_NOT_CURVES) and not name.endswith(_NOT_CURVE_ENDS)
+
+
+def _require_numbers(metrics: dict[str, float], step: int) -> None:
+    for name in ("loss", "grad_norm"):
+        if not math.isfinite(metrics.get(name, 0.0)):
+            raise TrainingError(
+                f"the {name.replace('_', ' ')} is {metrics[name]} at step {step}",
+                where="training",
+                cure="Lower train.learning_rate, add warmup_steps, or look for broken rows.",
+            )
+
+
+def _memory_mib() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return psutil.Process().memory_info().rss / 2**20
