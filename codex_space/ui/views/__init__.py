@@ -1,1 +1,1 @@
-"""What each tab shows, as plain functions without gradio."""
+"""What the tabs show, as plain functions over services' values; no gradio here, so that tests need no browser."""

@@ -1,0 +1,73 @@
+"""The page: the bar on top, the tabs in order, and the links that lead from one tab to another."""
+
+import gradio as gr
+
+from codex_space.services.chat import Chat
+from codex_space.services.context import Context
+from codex_space.ui.errors import shows_errors
+from codex_space.ui.tabs import data, playground, runs, space, start, train
+from codex_space.ui.theme import make_html, widget
+
+UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
+
+
+def build(ctx: Context, chat: Chat) -> gr.Blocks:
+    """Lay out all tabs, then wire them, so that one tab may refer to another's components."""
+    demo = gr.Blocks(
+        title="codex_space",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S),
+    )
+    with demo:
+        make_html(html_template="", js_on_load=widget("topbar"), elem_id="top-bar")
+        links = make_html(value="", html_template="", js_on_load=widget("links", "select"), elem_id="page-links")
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+            with gr.Tab("Start", id="start", elem_id="start-tab"):
+                start_tab = start.layout(ctx)
+            with gr.Tab("Data", id="data", elem_id="data-tab"):
+                data_tab = data.layout(ctx)
+            with gr.Tab("Train", id="train", elem_id="train-tab") as train_item:
+                train_tab = train.layout(train_item, ctx)
+            with gr.Tab("Runs", id="runs", elem_id="runs-tab"):
+                runs_tab = runs.layout()
+            with gr.Tab("Playground", id="playground", elem_id="playground-tab") as chat_item:
+                chat_tab = playground.layout(chat_item, chat)
+            with gr.Tab("Space", id="space", elem_id="space-tab") as space_item:
+                space_tab = space.layout(space_item, ctx)
+        start.wire(start_tab, demo, ctx)
+        data.wire(data_tab, demo, ctx)
+        train.wire(train_tab, demo, ctx)
+        runs.wire(runs_tab, ctx, train_tab.text, tabs)
+        playground.wire(chat_tab, chat)
+        space.wire(space_tab, ctx)
+        _wire_links(links, train_tab, data_tab, chat_tab, ctx, chat)
+    return demo
+
+
+def _wire_links(
+    links: gr.HTML,
+    train_tab: train.TrainTab,
+    data_tab: data.DataTab,
+    chat_tab: playground.PlaygroundTab,
+    ctx: Context,
+    chat: Chat,
+) -> None:
+    """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME` and `#playground/REF`."""
+    outputs = [train_tab.preset, train_tab.text, chat_tab.source, *data_tab.shown]
+
+    @shows_errors
+    def follow(place: str, text: str) -> list[object]:
+        tab, _, rest = place.partition("/")
+        updates: list[object] = [gr.skip() for _ in outputs]
+        if tab == "train":
+            preset, updates[1] = train.linked_text(rest, text)
+            updates[0] = preset or gr.skip()
+        elif tab == "playground":
+            found = chat.sources()
+            updates[2] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
+        elif tab == "data":
+            updates[3:] = data.show(ctx, rest, 0)
+        return updates
+
+    links.select(follow, [links, train_tab.text], outputs, show_progress="hidden", api_visibility="private")

@@ -1,0 +1,87 @@
+"""The page's own addresses beside Gradio's: what open pages poll, the log to download, and `/health`.
+
+Permission is AccessMiddleware's, which stands around these routes too.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from codex_space.core.errors import CodexError
+from codex_space.services import first_model, runs
+from codex_space.services.context import Context
+from codex_space.services.live import Live
+from codex_space.ui.views.runs import list_entry
+
+PAGE_ROWS = 50
+# Said even where nothing is encoded: gradio 6.31 would compress each viewer's copy anew and spoil ranges of text.
+_PLAIN = {"cache-control": "no-store", "content-encoding": "identity"}
+
+
+def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
+    """Return the routes to hand to launch()."""
+
+    def read_run(request: Request) -> Response:
+        return _json_bytes(live.run_bytes(request.path_params["run_id"], _number(request, "after")))
+
+    def read_overview(request: Request) -> Response:
+        return _json_bytes(live.overview_bytes(_number(request, "after")))
+
+    def read_list(request: Request) -> Response:
+        offset, search = max(0, _number(request, "offset")), request.query_params.get("search", "")[:100]
+        found = runs.list_runs(ctx, limit=PAGE_ROWS + 1, offset=offset, search=search)
+        entries = [list_entry(run) for run in found[:PAGE_ROWS]]
+        return _json({"runs": entries, "offset": offset, "more": len(found) > PAGE_ROWS})
+
+    def read_first_model(_: Request) -> Response:
+        found = first_model.status(ctx)
+        return _json({"runs": [found.tokenizer.id, found.pretrain.id, found.sft.id] if found else []})
+
+    def read_log(request: Request) -> Response:
+        run = runs.show(ctx, request.path_params["run_id"])
+        log = ctx.workspace.job(run.id).log
+        if not log.is_file():
+            return JSONResponse({"what": "the run has written no log yet"}, 404)
+        return FileResponse(log, media_type="text/plain; charset=utf-8", filename=f"{run.id}.log", headers=_PLAIN)
+
+    return [
+        Route("/health", _health, methods=["GET", "HEAD"]),
+        Route("/api/overview", _guarded(read_overview)),
+        Route("/api/first-model", _guarded(read_first_model)),
+        Route("/api/runs", _guarded(read_list)),
+        Route("/api/runs/{run_id}/live", _guarded(read_run)),
+        Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
+    ]
+
+
+def _health(_: Request) -> Response:
+    return _json({"ok": True})
+
+
+def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """Starlette runs it in a thread, since it may read the disk; our errors become a 404 that says what is wrong."""
+
+    def answer(request: Request) -> Response:
+        try:
+            return endpoint(request)
+        except CodexError as error:
+            return JSONResponse({"what": error.what, "where": error.where, "cure": error.cure}, 404, headers=_PLAIN)
+
+    return answer
+
+
+def _number(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _json(value: Any) -> Response:  # noqa: ANN401  # any JSON value
+    return _json_bytes(json.dumps(value).encode())
+
+
+def _json_bytes(body: bytes) -> Response:
+    return Response(body, media_type="application/json", headers=_PLAIN)

@@ -1,0 +1,116 @@
+"""Open the page: take the workspace, launch Gradio with our routes and guard, stay until asked to end."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from codex_space.core.errors import WorkspaceError
+from codex_space.core.settings import Settings
+from codex_space.services.chat import Chat
+from codex_space.services.context import Context, open_context
+from codex_space.services.live import REFRESH_S, Live
+from codex_space.ui.access import AccessMiddleware
+from codex_space.ui.app import build
+from codex_space.ui.live_routes import build_routes
+from codex_space.ui.theme import CSS, HEAD, make_theme
+
+MAX_UPLOAD_SIZE = "4gb"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that answers."""
+
+    demo: gr.Blocks
+    url: str
+    chat: Chat
+    live: Live
+
+    def close(self) -> None:
+        """Stop answering and end the playground's process."""
+        self.demo.close(verbose=False)
+        self.chat.close()
+
+
+def serve(settings: Settings, clock: Callable[[], float]) -> int:
+    """Own the workspace and serve the page until SIGTERM or Ctrl-C; runs go on without it.
+
+    Raises:
+        WorkspaceError: Another process owns the workspace, or the port is taken.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asked_to_end = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        asked_to_end.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    ctx = open_context(settings, clock, own=True)
+    try:
+        page = launch(ctx)
+        _log.info("open %s (workspace %s)", page.url, settings.workspace)
+        try:
+            _refresh_until(asked_to_end, page.live, clock)
+        finally:
+            page.close()
+    finally:
+        ctx.close()
+    return 0
+
+
+def launch(ctx: Context) -> Page:
+    """Start answering and return at once.
+
+    Raises:
+        WorkspaceError: The port is taken.
+    """
+    live, chat, settings = Live(ctx), Chat(ctx), ctx.settings
+    demo = build(ctx, chat)
+    try:
+        _, url, _ = demo.launch(
+            server_name=settings.host,
+            server_port=settings.port,
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            theme=make_theme(),
+            css=CSS,
+            head=HEAD,
+            footer_links=[],
+            run_history=False,
+            enable_monitoring=False,
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+            max_file_size=MAX_UPLOAD_SIZE,
+            app_kwargs={
+                "routes": build_routes(ctx, live),
+                "middleware": [Middleware(AccessMiddleware, settings=settings)],
+            },
+        )
+    except OSError as error:
+        demo.close(verbose=False)
+        raise WorkspaceError(
+            f"the page cannot listen on port {settings.port}: it is taken or not allowed",
+            where=settings.host,
+            cure="Give another one with --port.",
+        ) from error
+    return Page(demo, url, chat, live)
+
+
+def _refresh_until(asked_to_end: threading.Event, live: Live, clock: Callable[[], float]) -> None:
+    while not asked_to_end.wait(REFRESH_S):
+        try:
+            live.refresh(clock())
+        except Exception:  # noqa: BLE001  # one bad look at the store must not end the page
+            _log.exception("the live view stumbled and goes on")

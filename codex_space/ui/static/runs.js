@@ -1,0 +1,203 @@
+// The Runs tab: list, head, chart, checkpoints and log of the chosen run, all drawn from what is polled.
+(() => {
+  const space = window.codexSpace;
+  const { el, setText, count, number, bytes, duration, when, share, elapsed, Chart, PALETTE } = space;
+  const chosen = { id: null, compare: new Set() };
+  const colours = new Map();
+  const colourOf = (id) => { if (!colours.has(id)) colours.set(id, colours.size); return colours.get(id); };
+  const tell = () => document.dispatchEvent(new CustomEvent("codex-chosen"));
+  const METRICS = {
+    loss: ["Loss", "nats per token"], eval_loss: ["Validation loss", "nats per token"], learning_rate: ["Learning rate", ""],
+    grad_norm: ["Gradient norm", ""], tokens_per_s: ["Speed", "tokens/s"], memory_mib: ["Memory", "MiB"],
+    eval_bits_per_byte: ["Validation bits per byte", "bits/byte"], mean_token_accuracy: ["Token accuracy", "share of tokens right"],
+    entropy: ["Entropy", "nats per token"], num_tokens: ["Tokens seen", "tokens"], epoch: ["Epoch", "passes over the rows"],
+  };
+  const WORDS = { queued: "queued", preflight: "preparing", running: "training", stopping: "stopping", succeeded: "finished", failed: "failed", stopped: "stopped", lost: "lost" };
+  const UPLOADS = { none: "this machine only", queued: "waits for its upload", uploading: "uploading", uploaded: "on the Hub", failed: "upload failed" };
+
+  const badge = (state) => el("span", { class: "cs-state", "data-state": state }, WORDS[state] || state);
+  const spark = (values) => {
+    if (!values || values.length < 2) return el("span", { class: "cs-spark" });
+    const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
+    const points = values.map((value, i) => `${(i / (values.length - 1) * 62 + 1).toFixed(1)},${(17 - (value - low) / span * 15).toFixed(1)}`).join(" ");
+    const box = el("span", { class: "cs-spark", "aria-hidden": "true" });
+    box.innerHTML = `<svg width="64" height="18"><polyline points="${points}"/></svg>`;
+    return box;
+  };
+  const progress = (run) => {
+    const part = share(run);
+    if (run.state === "queued") return "waits for its turn";
+    if (space.isFinal(run.state)) return `${run.step ? `${count(run.step)} steps \u00b7 ` : ""}${duration(elapsed(run)) || when(run.created_at)}`;
+    return part === null ? run.phase || WORDS[run.state] : `${Math.floor(part * 100)} % \u00b7 step ${count(run.step)} of ${count(run.max_steps)}`;
+  };
+
+  space.widget("runs-list", (element, props, trigger) => {
+    const search = el("input", { type: "search", id: "runs-search", class: "cs-input", placeholder: "Find by name, kind or id", "aria-label": "Find runs by name, kind or id" });
+    const list = el("div", { class: "cs-list" });
+    const more = el("button", { type: "button", id: "runs-more", class: "cs-more", hidden: true }, "Show older runs");
+    const hint = el("p", { class: "cs-note" }, "Tick runs to compare their curves.");
+    element.append(search, list, more, hint);
+    let live = [], pages = [], drawn = "", stopWatching = null, known = "";
+    const choose = (id, write = true) => {
+      if (!id || chosen.id === id) return;
+      chosen.id = id;
+      if (write) space.write(`#runs/${id}`);
+      known = "";
+      stopWatching?.();
+      stopWatching = space.watch(id, element, (body) => {
+        const now = body ? `${body.run?.state}/${body.checkpoints?.length}` : "gone";
+        if (now !== known) { const first = known === ""; known = now; if (!first) { props.value = id; trigger("change", { id }); } }
+        if (!body) { chosen.id = null; space.write("#runs"); draw(true); }
+      });
+      props.value = id; trigger("select", { id }); tell(); draw(true);
+    };
+    const shown = () => { const seen = new Set(); return [...(search.value ? [] : live), ...pages].filter((run) => !seen.has(run.id) && seen.add(run.id)); };
+    const draw = (force) => {
+      const all = shown(), key = JSON.stringify([all, chosen.id, [...chosen.compare]]);
+      if (!force && key === drawn) return;
+      drawn = key;
+      hint.hidden = all.length < 2;
+      if (!all.length) {
+        list.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, search.value ? "No run matches" : "No runs yet"),
+          el("p", {}, search.value ? "Try fewer letters." : "Every run you start is listed here with its curves."), search.value ? null : el("a", { class: "cs-link", href: "#start" }, "Train your first model")));
+        return;
+      }
+      const focused = document.activeElement?.dataset?.run, box = document.activeElement?.type === "checkbox";
+      list.replaceChildren(...all.map((run) => el("div", { class: "cs-run", "data-on": run.id === chosen.id ? "1" : null },
+        el("input", { type: "checkbox", "data-run": run.id, "aria-label": `Compare ${run.name}`, checked: chosen.compare.has(run.id) || run.id === chosen.id, disabled: run.id === chosen.id,
+          style: `accent-color: var(${PALETTE[colourOf(run.id) % PALETTE.length]})`, onchange: (event) => { chosen.compare[event.target.checked ? "add" : "delete"](run.id); tell(); } }),
+        el("button", { type: "button", "data-run": run.id, "aria-current": run.id === chosen.id ? "true" : null, onclick: () => choose(run.id) },
+          el("span", { class: "cs-run-top" }, el("b", {}, run.name), badge(run.state)),
+          el("span", { class: "cs-run-sub" }, el("span", {}, `${run.kind} \u00b7 ${progress(run)}`), spark(run.spark)),
+          space.isFinal(run.state) || !run.max_steps ? null : el("span", { class: "cs-bar" }, el("i", { style: `width:${share(run) * 100}%` }))))));
+      if (focused) list.querySelector(`${box ? "input" : "button"}[data-run="${focused}"]`)?.focus({ preventScroll: true });
+    };
+    const page = async (offset) => {
+      const found = await space.ask(`/api/runs?offset=${offset}&search=${encodeURIComponent(search.value)}`);
+      pages = offset ? pages.concat(found.runs) : found.runs;
+      more.hidden = !found.more; draw();
+    };
+    let typing = null;
+    search.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(() => { pages = []; page(0); }, 200); });
+    more.addEventListener("click", () => page(shown().length));
+    space.overview.join(element, (now) => {
+      if (!now) return;
+      live = now.runs; more.hidden = search.value ? more.hidden : live.length < 50;
+      const { tab, rest } = space.place();
+      if (!chosen.id) choose(tab === "runs" && rest ? rest : (now.holder || live[0])?.id, tab === "runs");
+      draw();
+    });
+    document.addEventListener("codex-place", (event) => { if (event.detail.tab === "runs" && event.detail.rest) choose(event.detail.rest); });
+  });
+
+  // Calls `show(body)` for the chosen run, whichever that is.
+  const followChosen = (element, show) => {
+    let leave = null, id = null;
+    const join = () => {
+      if (id === chosen.id) return;
+      leave?.(); id = chosen.id; leave = null;
+      if (!id) return show(null);
+      const mine = id;
+      leave = space.watch(id, element, (body) => { if (mine === chosen.id) show(body); });
+    };
+    document.addEventListener("codex-chosen", join); join();
+  };
+
+  space.widget("runs-head", (element) => {
+    const title = el("h2", {}), state = el("span"), line = el("p", { class: "cs-head-line" }), why = el("p", { class: "cs-head-why", hidden: true });
+    const bar = el("span", { class: "cs-bar cs-bar-big", role: "progressbar", "aria-label": "Progress of the run", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i"));
+    element.append(el("div", { class: "cs-head" }, el("div", { class: "cs-head-top" }, title, state), line, bar, why));
+    followChosen(element, (body) => {
+      const run = body?.run;
+      setText(title, run ? run.name : "No run is chosen");
+      state.replaceChildren(...(run ? [badge(run.state)] : []));
+      if (!run) { setText(line, "Choose one on the left, or train something first."); bar.hidden = true; why.hidden = true; return; }
+      const part = share(run), over = space.isFinal(run.state), took = duration(elapsed(run));
+      const bits = [run.kind, run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}` : run.phase || null, part !== null && !over ? `${Math.floor(part * 100)} %` : null,
+        took ? `${took}${over ? "" : " so far"}` : null, !over && run.eta_s ? `${duration(run.eta_s)} left` : null, run.attempt > 1 ? `attempt ${run.attempt}` : null];
+      setText(line, bits.filter(Boolean).join(" \u00b7 ") || "waits for its turn");
+      bar.hidden = false; bar.firstChild.style.width = `${(part ?? 0) * 100}%`; bar.dataset.state = run.state;
+      bar.setAttribute("aria-valuenow", String(Math.floor((part ?? 0) * 100)));
+      why.hidden = !run.reason; setText(why, run.reason || ""); why.dataset.state = run.state;
+    });
+  });
+
+  space.widget("runs-chart", (element) => {
+    const metric = el("select", { id: "runs-metric", class: "cs-input", "aria-label": "Metric" });
+    const slider = el("input", { type: "range", id: "runs-smoothing", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "Smoothing" });
+    const log = el("input", { type: "checkbox", id: "runs-log-scale" });
+    const unit = el("span", { class: "cs-faint" }), host = el("div", { class: "cs-chart-host" }), readout = el("div", { class: "cs-readout", "aria-live": "off" });
+    const empty = el("p", { class: "cs-chart-empty" }, "The curve starts with the first logged step.");
+    const legend = el("p", { class: "cs-legend", hidden: true }, "Checkpoints: ", ...[["none", "here"], ["queued", "uploading"], ["uploaded", "on the Hub"], ["failed", "upload failed"]].map(([kind, word]) => el("span", { "data-upload": kind }, word)));
+    element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend);
+    const chart = new Chart(host, { height: 320, label: "Curve" });
+    const bodies = new Map(), leaves = new Map();
+    let names = "";
+    const wanted = () => [chosen.id, ...chosen.compare].filter((id, i, all) => id && all.indexOf(id) === i);
+    const draw = () => {
+      const main = bodies.get(chosen.id), known = Object.keys(main?.curves || {}).filter((name) => name !== "epoch");
+      const order = Object.keys(METRICS), rank = (name) => (order.indexOf(name) + 1) || 99;
+      known.sort((a, b) => rank(a) - rank(b));
+      if (known.join() !== names) {
+        names = known.join();
+        const before = metric.value || "loss";
+        metric.replaceChildren(...known.map((name) => el("option", { value: name }, (METRICS[name] || [name])[0])));
+        metric.value = known.includes(before) ? before : known[0] || "";
+      }
+      const name = metric.value, series = [];
+      for (const id of wanted()) {
+        const body = bodies.get(id), curve = body?.curves?.[name];
+        if (!curve) continue;
+        const color = colourOf(id), few = name.startsWith("eval_"), label = body.run.name;
+        series.push({ ...curve, label, color, points: few, weight: Number(slider.value) });
+        const eval_ = name === "loss" && body.curves.eval_loss;
+        if (eval_) series.push({ ...eval_, label: `${label}, validation`, color, points: true });
+      }
+      const marks = (main?.checkpoints || []).map((row) => ({ step: row.step, kind: row.upload }));
+      setText(unit, (METRICS[name] || [])[1] || "");
+      empty.hidden = series.length > 0; host.classList.toggle("cs-blank", !series.length); legend.hidden = !marks.length || !series.length;
+      chart.label = (METRICS[name] || [name])[0] || "Curve";
+      chart.set(series, marks, log.checked);
+      show(chart.readout());
+    };
+    const show = (rows) => readout.replaceChildren(...rows.map((row) => el("span", {}, el("i", { class: row.points ? "cs-dash" : "", style: `--c: var(${PALETTE[row.color % PALETTE.length]})` }), `${row.label} `, el("b", {}, number(row.value)), el("span", { class: "cs-faint" }, ` step ${count(row.step)}`))));
+    chart.onCursor = show;
+    const join = () => {
+      const ids = wanted();
+      for (const [id, leave] of leaves) if (!ids.includes(id)) { leave(); leaves.delete(id); bodies.delete(id); }
+      for (const id of ids) if (!leaves.has(id)) leaves.set(id, space.watch(id, element, (body) => { if (body) bodies.set(id, body); else { bodies.delete(id); chosen.compare.delete(id); } draw(); }));
+      draw();
+    };
+    for (const input of [metric, slider, log]) input.addEventListener("input", draw);
+    document.addEventListener("codex-chosen", join); join();
+  });
+
+  space.widget("runs-checkpoints", (element, props, trigger) => {
+    const place = el("div"); element.append(place);
+    let drawn = "";
+    followChosen(element, (body) => {
+      const rows = [...(body?.checkpoints || [])].reverse(), key = JSON.stringify([rows, body?.run?.id, body?.run?.kind]);
+      if (key === drawn) return;
+      drawn = key;
+      if (!rows.length) return place.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, "No checkpoint yet"), el("p", {}, "They appear here as they are saved. Save now makes one at once while the run trains.")));
+      const id = body.run.id, cell = (...what) => el("td", {}, ...what);
+      place.replaceChildren(el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, el("table", { class: "cs-table" },
+        el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", "Size", "Where", ""].map((name) => el("th", { scope: "col" }, name)))),
+        el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)), cell(bytes(row.size_bytes)),
+          cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
+          cell(row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
+            row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));
+    });
+  });
+
+  space.widget("runs-log", (element) => {
+    const text = el("pre", { class: "cs-log", tabindex: "0", "aria-label": "Last lines of the log" }), link = el("a", { class: "cs-link", download: true }, "Download the whole log");
+    element.append(text, link);
+    followChosen(element, (body) => {
+      const lines = body?.log?.length ? body.log.join("\n") : "Nothing written yet.";
+      const atEnd = text.scrollTop + text.clientHeight >= text.scrollHeight - 20;
+      if (text.textContent !== lines) { text.textContent = lines; if (atEnd) text.scrollTop = text.scrollHeight; }
+      link.hidden = !body?.run; if (body?.run) link.href = `${space.root()}/api/runs/${body.run.id}/log/content`;
+    });
+  });
+})();

@@ -1,0 +1,55 @@
+// The bar on top of every tab: product, machine, who holds it, connection; and a notice when a run ends.
+(() => {
+  const space = window.codexSpace;
+  const { el, setText, share, duration } = space;
+  const SHOWN_MS = 9000;
+  const ENDED = { succeeded: ["good", "has finished"], failed: ["bad", "failed"], stopped: ["note", "was stopped"], lost: ["bad", "was lost"] };
+
+  const notices = () => {
+    let place = document.getElementById("codex-notices");
+    if (!place) { place = el("div", { id: "codex-notices", role: "status", "aria-live": "polite" }); document.body.append(place); }
+    return place;
+  };
+  const notify = (kind, title, text, href) => {
+    const close = el("button", { type: "button", class: "cs-x", "aria-label": "Dismiss", onclick: () => box.remove() }, "\u00d7");
+    const box = el("div", { class: `cs-toast cs-${kind}` },
+      el("div", {}, el("b", {}, title), text ? el("p", {}, text) : null, href ? el("a", { class: "cs-link", href, onclick: () => box.remove() }, "Open the run") : null), close);
+    notices().append(box);
+    if (kind !== "bad") setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, SHOWN_MS);
+  };
+
+  space.widget("topbar", (element) => {
+    const machine = el("span", { class: "cs-chip", title: "What this program runs on" }, "\u2026");
+    const holder = el("a", { class: "cs-holder", href: "#runs" }, el("span", { class: "cs-dot" }), el("span", { class: "cs-holder-text" }, "Nothing is running"), el("span", { class: "cs-bar" }, el("i")));
+    const lost = el("span", { class: "cs-offline", hidden: true, role: "alert" }, "Connection lost, trying again");
+    element.append(el("header", { class: "cs-top" },
+      el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, el("span", { class: "cs-grow" }), lost, holder));
+    space.online = (ok) => { lost.hidden = ok; };
+    let told = null, watched = null, leave = null;
+    const fill = (run) => {
+      const part = share(run), left = run && run.eta_s ? `, ${duration(run.eta_s)} left` : "";
+      const verb = { preflight: "Preparing", running: "Training", stopping: "Stopping" }[run?.state] || "";
+      setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}${part === null ? "" : ` \u00b7 ${Math.floor(part * 100)} %`}${left}` : "Nothing is running");
+      holder.href = run ? `#runs/${run.id}` : "#runs";
+      holder.dataset.state = run?.state || "idle";
+      holder.querySelector("i").style.width = `${(part || 0) * 100}%`;
+      document.title = run && part !== null ? `${Math.floor(part * 100)} % \u00b7 codex_space` : "codex_space";
+    };
+    space.overview.join(element, (now) => {
+      if (!now) return;
+      setText(machine, now.machine);
+      // The time left is known only for runs somebody watches.
+      if (now.holder?.id !== watched) {
+        leave?.(); watched = now.holder?.id; leave = null;
+        if (watched) leave = space.watch(watched, element, (body) => { if (body?.run && body.run.id === watched && !space.isFinal(body.run.state)) fill(body.run); });
+      }
+      if (!now.holder) fill(null); else if (!leave) fill(now.holder);
+      if (told === null || now.seq < told) told = now.seq;
+      for (const run of now.ended) if (run.seq > told) {
+        const [kind, words] = ENDED[run.state] || ["note", `is ${run.state}`];
+        notify(kind, `${run.name} ${words}`, run.reason, `#runs/${run.id}`);
+      }
+      told = Math.max(told, now.seq);
+    });
+  });
+})();

@@ -1,0 +1,170 @@
+"""The Playground tab: talk to any checkpoint, streamed and stoppable."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from codex_space.core.errors import CodexError
+from codex_space.services.chat import MAX_NEW_TOKENS, Chat, ChatSource
+from codex_space.ui.errors import message_of
+from codex_space.ui.theme import make_html
+from codex_space.ui.views.markup import render_empty
+
+Messages = list[dict[str, str]]
+
+_NO_MODEL = render_empty(
+    "No model to talk to yet",
+    "Train one first; each of its checkpoints appears here.",
+    "#start",
+    "Train your first model",
+)
+_PLACEHOLDER = "### Ask for a piece of code\nFor example: *Write a function that adds two numbers.*"
+
+
+@dataclass(frozen=True)
+class PlaygroundTab:
+    """The tab's components."""
+
+    tab: gr.Tab
+    empty: gr.HTML
+    body: gr.Column
+    source: gr.Dropdown
+    log: gr.Chatbot
+    text: gr.Textbox
+    send: gr.Button
+    stop: gr.Button
+    clear: gr.Button
+    max_new_tokens: gr.Slider
+    temperature: gr.Slider
+    top_p: gr.Slider
+    history: gr.State
+
+
+def layout(tab: gr.Tab, chat: Chat) -> PlaygroundTab:
+    """Lay out the model chooser, the conversation and the sampling drawer."""
+    found = chat.sources()
+    empty = make_html(_NO_MODEL, visible=not found, elem_id="chat-empty")
+    history = gr.State([])
+    with gr.Column(visible=bool(found)) as body:
+        source = gr.Dropdown(
+            choices_of(found), value=found[0].ref if found else None, label="Model", elem_id="chat-source",
+            info="A run's checkpoint; it is loaded with the first question, which takes a few seconds.", allow_custom_value=True,
+        )  # fmt: skip
+        log = gr.Chatbot(
+            label="Conversation", height=460, layout="panel", placeholder=_PLACEHOLDER, buttons=["copy"], elem_id="chat-log",
+            feedback_options=None,
+        )  # fmt: skip
+        with gr.Row(equal_height=False):
+            text = gr.Textbox(
+                label="Message", lines=2, max_lines=8, scale=6, min_width=240, elem_id="chat-input",
+                info="Enter sends, Shift+Enter starts a new line.", placeholder="Write a function that adds two numbers.",
+            )  # fmt: skip
+            with gr.Column(scale=1, min_width=130):
+                send = gr.Button("Send", variant="primary", elem_id="chat-send")
+                stop = gr.Button("Stop", interactive=False, elem_id="chat-stop")
+                clear = gr.Button("Start over", size="sm", elem_id="chat-clear")
+        with gr.Accordion("Sampling", open=False, elem_id="chat-sampling"):
+            with gr.Row():
+                most = gr.Slider(
+                    16,
+                    MAX_NEW_TOKENS,
+                    256,
+                    step=16,
+                    label="Longest answer, tokens",
+                    info="The answer is cut there.",
+                    elem_id="chat-max-tokens",
+                )
+                heat = gr.Slider(
+                    0,
+                    1.5,
+                    0.2,
+                    step=0.05,
+                    label="Temperature",
+                    info="0 always takes the likeliest token; higher varies more.",
+                    elem_id="chat-temperature",
+                )
+                top_p = gr.Slider(
+                    0.05,
+                    1,
+                    0.95,
+                    step=0.05,
+                    label="Top p",
+                    info="Only the likeliest tokens up to this share are drawn from.",
+                    elem_id="chat-top-p",
+                )
+    return PlaygroundTab(tab, empty, body, source, log, text, send, stop, clear, most, heat, top_p, history)
+
+
+def wire(tab: PlaygroundTab, chat: Chat) -> None:
+    """Connect sending, stopping and the list of models."""
+
+    def answer(
+        ref: str | None, text: str, history: Messages, max_new_tokens: float, temperature: float, top_p: float
+    ) -> Iterator[list[object]]:
+        if not text.strip():
+            yield [gr.skip() for _ in range(5)]
+            return
+        asked = [*history, {"role": "user", "content": text.strip()}]
+        yield [[*asked, _said("\u2026")], "", history, *_busy(True)]
+        parts: list[str] = []
+        foot = ""
+        try:
+            if not ref:
+                raise gr.Error("Choose a model first.", print_exception=False)
+            for delta in chat.stream(
+                ref, asked, max_new_tokens=int(max_new_tokens), temperature=temperature, top_p=top_p
+            ):
+                parts.append(delta.text)
+                if delta.done:
+                    foot = f"\n\n*{delta.num_tokens:,} tokens · {delta.tokens_per_s:.1f} tokens/s*"
+                yield [[*asked, _said("".join(parts) + foot)], gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+        except CodexError as error:
+            shown = [*asked, _said(f"**Not answered.** {message_of(error)}")]
+            yield [shown, gr.skip(), history, *_busy(False)]
+            return
+        yield [[*asked, _said("".join(parts) + foot)], gr.skip(), [*asked, _said("".join(parts))], *_busy(False)]
+
+    def list_models(chosen: str | None) -> list[object]:
+        found = chat.sources()
+        known = [source.ref for source in found]
+        value = chosen if chosen in known or (chosen and not known) else known[0] if known else None
+        return [gr.HTML(visible=not found), gr.Column(visible=bool(found)), gr.Dropdown(choices_of(found), value=value)]
+
+    inputs = [tab.source, tab.text, tab.history, tab.max_new_tokens, tab.temperature, tab.top_p]
+    outputs = [tab.log, tab.text, tab.history, tab.send, tab.stop]
+    # One question at a time for all visitors: they share one loaded model.
+    gr.on(
+        [tab.send.click, tab.text.submit],
+        answer,
+        inputs,
+        outputs,
+        show_progress="hidden",
+        concurrency_limit=1,
+        api_visibility="private",
+    )
+    tab.stop.click(chat.stop, None, None, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    tab.clear.click(lambda: ([], []), None, [tab.log, tab.history], show_progress="hidden", api_visibility="private")
+    tab.source.input(lambda: ([], []), None, [tab.log, tab.history], show_progress="hidden", api_visibility="private")
+    tab.tab.select(
+        list_models, tab.source, [tab.empty, tab.body, tab.source], show_progress="hidden", api_visibility="private"
+    )
+
+
+def choices_of(found: list[ChatSource]) -> list[tuple[str, str]]:
+    """Return (label, ref) for the menu."""
+    return [(source.label, source.ref) for source in found]
+
+
+def newest_of(found: list[ChatSource], ref: str) -> str:
+    """Return the ref itself, or of `run:ID` its newest checkpoint."""
+    return next((source.ref for source in found if source.ref == ref or source.ref.startswith(f"{ref}@")), ref)
+
+
+def _said(text: str) -> dict[str, Any]:
+    return {"role": "assistant", "content": text}
+
+
+def _busy(busy: bool) -> tuple[gr.Button, gr.Button]:
+    return gr.Button("Answering" if busy else "Send", interactive=not busy), gr.Button(interactive=busy)

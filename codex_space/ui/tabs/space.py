@@ -1,0 +1,59 @@
+"""The Space tab: machine, storage, Hub account and access, read when the tab is opened."""
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from codex_space import __version__
+from codex_space.services.context import Context
+from codex_space.ui.theme import make_html
+from codex_space.ui.views import space as view
+from codex_space.ui.views.markup import render_checks, render_check
+
+
+@dataclass(frozen=True)
+class SpaceTab:
+    """The tab's components."""
+
+    tab: gr.Tab
+    machine: gr.HTML
+    storage: gr.HTML
+    account: gr.HTML
+    access: gr.HTML
+    refresh: gr.Button
+
+
+def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
+    """Lay out four cards of facts."""
+    with gr.Row(equal_height=True):
+        with gr.Column(min_width=320, elem_classes="cs-card"):
+            make_html("<h3>Machine</h3>")
+            machine = make_html(view.render_machine(ctx), elem_id="space-machine")
+        with gr.Column(min_width=320, elem_classes="cs-card"):
+            make_html("<h3>Storage</h3>")
+            storage = make_html(view.render_storage(ctx), elem_id="space-storage")
+    with gr.Row(equal_height=True):
+        with gr.Column(min_width=320, elem_classes="cs-card"):
+            make_html("<h3>Hub account</h3>")
+            account = make_html(
+                render_checks([render_check(None, "Hub", "asked when this tab is opened")]), elem_id="space-account"
+            )
+        with gr.Column(min_width=320, elem_classes="cs-card"):
+            make_html("<h3>Access and health</h3>")
+            access = make_html(view.render_access(ctx), elem_id="space-access")
+    with gr.Row():
+        refresh = gr.Button("Look again", size="sm", scale=0, min_width=130, elem_id="space-refresh")
+        make_html(f"<p class=cs-note>codex_space {__version__}, Gradio {gr.__version__}</p>")
+    return SpaceTab(tab, machine, storage, account, access, refresh)
+
+
+def wire(tab: SpaceTab, ctx: Context) -> None:
+    """Read the facts again when the tab is opened or the button pressed."""
+
+    def look() -> list[str]:
+        return [view.render_machine(ctx), view.render_storage(ctx), view.render_access(ctx)]
+
+    facts = [tab.machine, tab.storage, tab.access]
+    for listen in (tab.tab.select, tab.refresh.click):
+        listen(look, None, facts, show_progress="hidden", api_visibility="private")
+        listen(lambda: view.render_account(ctx), None, tab.account, show_progress="hidden", api_visibility="private")

@@ -1,0 +1,199 @@
+"""The Train tab: a recipe as a short form, as every setting there is, and as text; all three say the same."""
+
+import json
+import secrets
+from dataclasses import dataclass
+
+import gradio as gr
+
+from codex_space.core.errors import CodexError, RecipeError
+from codex_space.core.presets import list_presets, read_recipe_text
+from codex_space.core.recipe import parse_yaml
+from codex_space.services import commands, runs
+from codex_space.services.checks import readiness
+from codex_space.services.context import Context
+from codex_space.services.preflight import check_tokens
+from codex_space.ui.errors import shows_errors
+from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
+from codex_space.ui.theme import make_html, widget
+from codex_space.ui.views import settings as settings_view
+from codex_space.ui.views import train as view
+from codex_space.ui.views.markup import escape, render_check, render_checks, render_notice
+
+FIRST_PRESET = "sft/tiny-cpu"
+
+
+@dataclass(frozen=True)
+class TrainTab:
+    """The tab's components; `text` is the recipe that all others show."""
+
+    tab: gr.Tab
+    preset: gr.Dropdown
+    form: FormFields
+    batch_note: gr.HTML
+    settings: gr.HTML
+    text: gr.Textbox
+    verdict: gr.HTML
+    check: gr.Button
+    tokens: gr.HTML
+    go: gr.Button
+    result: gr.HTML
+    command: gr.HTML
+    request_key: gr.State
+
+    @property
+    def described(self) -> list[gr.components.Component]:
+        """What follows from the text."""
+        return [
+            self.verdict,
+            self.go,
+            self.command,
+            self.batch_note,
+            self.settings,
+            self.request_key,
+            self.tokens,
+            self.result,
+        ]
+
+
+def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
+    """Lay out the form on the left and the card that stays in sight on the right."""
+    text_now = read_recipe_text(FIRST_PRESET)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320):
+            with gr.Column(elem_classes="cs-card"):
+                preset = gr.Dropdown(
+                    view.preset_choices(list_presets()), value=FIRST_PRESET, label="Recipe", elem_id="train-recipe",
+                    info="A tried starting point; choosing one replaces everything below.",
+                )  # fmt: skip
+                form = layout_form(ctx, text_now)
+                batch_note = make_html(view.render_batch(view.read_form(text_now)), elem_id="train-batch-note")
+            with gr.Accordion("All settings", open=False, elem_id="train-all", elem_classes="cs-card"):
+                settings = make_html(
+                    value="", html_template="", state=_settings_state(text_now, FIRST_PRESET),
+                    js_on_load=widget("train-settings", "input"), elem_id="train-settings",
+                )  # fmt: skip
+        with gr.Column(scale=2, min_width=320):
+            with gr.Column(elem_classes="cs-card", elem_id="train-card"):
+                verdict = make_html(
+                    render_checks([render_check(None, "Recipe", "is being checked")]), elem_id="train-ready"
+                )
+                with gr.Row():
+                    check = gr.Button("Check the tokens", elem_id="train-check", min_width=140)
+                    go = gr.Button("Train", variant="primary", elem_id="train-go", min_width=140)
+                tokens = make_html(elem_id="train-tokens")
+                result = make_html(elem_id="train-result")
+                with gr.Accordion("Recipe as text", open=True, elem_id="train-text"):
+                    text = gr.Textbox(
+                        text_now, label="YAML", lines=14, max_lines=26, elem_id="train-yaml", elem_classes="cs-mono",
+                        info="The whole recipe; what you change here shows in the form, and the other way round.",
+                    )  # fmt: skip
+                make_html("<p class=cs-note>The same from a terminal:</p>")
+                command = make_html(elem_id="train-command")
+    return TrainTab(
+        tab, preset, form, batch_note, settings, text, verdict, check, tokens, go, result, command, gr.State("")
+    )
+
+
+def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
+    """Connect form, settings and text to each other, and the two buttons."""
+    form = tab.form.components
+
+    def from_preset(name: str) -> str:
+        return read_recipe_text(name)
+
+    @shows_errors
+    def from_form(text: str, *values: object) -> str:
+        return view.write_form(text, read_fields(text, values))
+
+    @shows_errors
+    def from_settings(text: str, preset: str, payload: str) -> str:
+        asked = json.loads(payload)
+        if asked["reset"]:
+            return settings_view.reset_setting(text, read_recipe_text(preset), asked["path"])
+        return settings_view.put_setting(text, asked["path"], asked["value"])
+
+    def fill_form(text: str) -> list[object]:
+        try:
+            return form_values(ctx, view.read_form(text))
+        except RecipeError:  # half-typed YAML; the card says what is wrong
+            return [gr.skip() for _ in form]
+
+    def describe(text: str, preset: str) -> list[object]:
+        return _describe(ctx, text, preset)
+
+    @shows_errors
+    def check(text: str) -> str:
+        line = check_tokens(ctx, text)
+        return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
+
+    def train(text: str, request_key: str) -> str:
+        try:
+            run = runs.submit(ctx, text, request_key=request_key or None)
+        except CodexError as error:
+            where = f"<b>{escape(error.where)}</b>: " if error.where else ""
+            return render_notice("bad", "Not started", f"{where}{escape(error.what)}. {escape(error.cure)}")
+        link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"
+        note = "Change a field to train another one; pressing Train again changes nothing."
+        return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
+
+    quiet = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.preset.input(from_preset, tab.preset, tab.text, **quiet)
+    tab.settings.input(from_settings, [tab.text, tab.preset, tab.settings], tab.text, **quiet)
+    for component in form:
+        listen = component.blur if isinstance(component, gr.Textbox) else component.input
+        listen(from_form, [tab.text, *form], tab.text, trigger_mode="always_last", **quiet)
+    tab.text.change(fill_form, tab.text, form, trigger_mode="always_last", **quiet)
+    tab.text.change(describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet)
+    gr.on([demo.load, tab.tab.select], fill_form, tab.text, form, **quiet)
+    gr.on([demo.load, tab.tab.select], describe, [tab.text, tab.preset], tab.described, **quiet)
+    tab.check.click(check, tab.text, tab.tokens, show_progress_on=tab.tokens, api_visibility="private")
+    tab.go.click(train, [tab.text, tab.request_key], tab.result, show_progress_on=tab.result, api_visibility="private")
+
+
+def linked_text(rest: str, text: str) -> tuple[str | None, str]:
+    """Return the preset and the recipe text that `#train/recipe/NAME` or `#train/dataset/NAME` leads to.
+
+    Raises:
+        RecipeError: There is no such recipe.
+    """
+    what, _, name = rest.partition("/")
+    if what == "recipe":
+        return name, read_recipe_text(name)
+    values = parse_yaml(text)
+    values["datasets"] = [{"path": f"dataset:{name}"}]
+    return None, view.dump(values)
+
+
+def _describe(ctx: Context, text: str, preset: str) -> list[object]:
+    """Return values for `TrainTab.described`; the key is new, since the text is."""
+    try:
+        lines, note = readiness(ctx, text), view.render_batch(view.read_form(text))
+        state = _settings_state(text, preset)
+    except RecipeError as error:
+        lines, note, state = view.blocked_by(error), "", gr.skip()
+    ready = view.is_ready(lines)
+    try:
+        command = f"<pre class=cs-command tabindex=0>{escape(commands.command_line(text))}</pre>" if ready else ""
+    except CodexError:
+        command = ""
+    settings = gr.HTML(state=state) if isinstance(state, dict) else state
+    return [
+        view.render_readiness(lines),
+        gr.Button(interactive=ready),
+        command,
+        note,
+        settings,
+        secrets.token_hex(8),
+        "",
+        "",
+    ]
+
+
+def _settings_state(text: str, preset: str) -> dict[str, object]:
+    kind = str(parse_yaml(text).get("kind", ""))
+    return {
+        "settings": settings_view.settings_of(kind),
+        "values": settings_view.values_of(text),
+        "changed": settings_view.changed_settings(text, read_recipe_text(preset)),
+    }

@@ -1,0 +1,262 @@
+"""The Train tab's short form: its components, and how they meet a recipe's `Form`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import gradio as gr
+
+from codex_space.core.paths import share_dir
+from codex_space.services import datasets, models, runs
+from codex_space.services.context import Context
+from codex_space.ui.views.train import EPOCHS, FULL, LORA, QLORA, STEPS, Form, read_form
+
+_METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
+_UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
+_TRAINING, _SFT, _PRETRAIN, _TOKENIZER = {"sft", "pretrain"}, {"sft"}, {"pretrain"}, {"tokenizer"}
+# Which kinds show which field; a field not named here is shown for all.
+_KINDS = {
+    "base": _SFT, "method": _SFT, "lora_r": _SFT, "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER,
+    "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
+    "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
+    "keep_best": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FormFields:
+    """One component for each field of `Form` but its kind, under the same names."""
+
+    name: gr.Textbox
+    base: gr.Dropdown
+    architecture: gr.Dropdown
+    tokenizer: gr.Dropdown
+    vocab_size: gr.Number
+    datasets: gr.Dropdown
+    weights: gr.Textbox
+    method: gr.Radio
+    lora_r: gr.Number
+    length_unit: gr.Radio
+    length: gr.Number
+    learning_rate: gr.Textbox
+    batch: gr.Number
+    accumulation: gr.Number
+    max_length: gr.Number
+    holdout_percent: gr.Number
+    every_steps: gr.Number
+    keep_last: gr.Number
+    keep_best: gr.Number
+    repo_id: gr.Textbox
+    private: gr.Checkbox
+    keep_rows: gr.Checkbox
+
+    @property
+    def components(self) -> list[Any]:
+        """All of them, in the order of the names."""
+        return [getattr(self, known.name) for known in fields(self)]
+
+
+def layout_form(ctx: Context, text: str) -> FormFields:
+    """Lay out the fields as the recipe text has them."""
+    made: dict[str, Any] = {}
+    form = read_form(text)
+
+    def show(name: str) -> dict[str, Any]:
+        return {
+            "value": getattr(form, name),
+            "visible": _is_shown(name, form.kind),
+            "elem_id": f"train-{name.replace('_', '-')}",
+        }
+
+    made["name"] = gr.Textbox(label="Name", info="How the run is called in lists.", **show("name"))
+    made["base"] = gr.Dropdown(
+        _base_choices(ctx),
+        label="Base model",
+        allow_custom_value=True,
+        info="What is tuned: a run of yours, a Hub id, or a folder.",
+        **show("base"),
+    )
+    with gr.Row():
+        made["architecture"] = gr.Dropdown(
+            _architectures(), label="Architecture", info="Shape and size of the new model.", **show("architecture")
+        )
+        made["tokenizer"] = gr.Dropdown(
+            _tokenizer_choices(ctx),
+            label="Tokenizer",
+            allow_custom_value=True,
+            info="A tokenizer run of yours, a Hub id, or a folder.",
+            **show("tokenizer"),
+        )
+        made["vocab_size"] = gr.Number(
+            label="Entries",
+            precision=0,
+            minimum=300,
+            info="Pieces the tokenizer learns, special ones included.",
+            **show("vocab_size"),
+        )
+    made["datasets"] = gr.Dropdown(
+        _dataset_choices(ctx),
+        label="Datasets",
+        multiselect=True,
+        allow_custom_value=True,
+        info="Yours, a sample, the standard library's source, or a Hub id.",
+        **show("datasets"),
+    )
+    made["weights"] = gr.Textbox(
+        label="Shares",
+        placeholder="0.7, 0.3",
+        info="Share of each dataset in the order above; empty takes all rows.",
+        **{**show("weights"), "visible": len(form.datasets) > 1},
+    )
+    with gr.Row():
+        made["method"] = gr.Radio(
+            _METHODS,
+            label="What is trained",
+            info="LoRA trains small adapters; QLoRA also holds the base in 4 bits.",
+            **show("method"),
+        )
+        made["lora_r"] = gr.Number(
+            label="LoRA rank",
+            precision=0,
+            minimum=1,
+            maximum=1024,
+            min_width=120,
+            info="Size of the adapters.",
+            **show("lora_r"),
+        )
+    with gr.Row():
+        made["length"] = gr.Number(
+            label="Length", min_width=120, minimum=0, info="How long to train.", **show("length")
+        )
+        made["length_unit"] = gr.Radio(
+            _UNITS, label="Counted in", info="A step is one change of the weights.", **show("length_unit")
+        )
+    with gr.Row():
+        made["learning_rate"] = gr.Textbox(
+            label="Learning rate", min_width=120, info="Size of each change, such as 2e-4.", **show("learning_rate")
+        )
+        made["batch"] = gr.Number(
+            label="Batch, rows",
+            precision=0,
+            minimum=1,
+            min_width=120,
+            info="Rows at once; less needs less memory.",
+            **show("batch"),
+        )
+        made["accumulation"] = gr.Number(
+            label="Accumulation",
+            precision=0,
+            minimum=1,
+            min_width=120,
+            info="Batches added up in one step.",
+            **show("accumulation"),
+        )
+        made["max_length"] = gr.Number(
+            label="Longest row, tokens",
+            precision=0,
+            minimum=8,
+            min_width=120,
+            info="Longer rows are cut.",
+            **show("max_length"),
+        )
+    with gr.Row():
+        made["holdout_percent"] = gr.Number(
+            label="Held out, %",
+            minimum=0,
+            maximum=50,
+            min_width=120,
+            info="Rows kept to measure the validation loss.",
+            **show("holdout_percent"),
+        )
+        made["every_steps"] = gr.Number(
+            label="Checkpoint every, steps",
+            precision=0,
+            minimum=1,
+            min_width=120,
+            info="Empty: ten over the run.",
+            **show("every_steps"),
+        )
+        made["keep_last"] = gr.Number(
+            label="Keep newest",
+            precision=0,
+            minimum=1,
+            min_width=120,
+            info="Checkpoints left on disk.",
+            **show("keep_last"),
+        )
+        made["keep_best"] = gr.Number(
+            label="Keep best",
+            precision=0,
+            minimum=0,
+            min_width=120,
+            info="By validation loss, beside them.",
+            **show("keep_best"),
+        )
+    made["repo_id"] = gr.Textbox(
+        label="Push to",
+        placeholder="owner/name",
+        info="Hub repository for every checkpoint; empty keeps them on this machine.",
+        **show("repo_id"),
+    )
+    with gr.Row():
+        made["private"] = gr.Checkbox(
+            label="Private repository", info="Only you and its members can see it.", **show("private")
+        )
+        made["keep_rows"] = gr.Checkbox(
+            label="Keep the rows on the Hub too",
+            info="Lets the run go on when this machine is gone.",
+            **show("keep_rows"),
+        )
+    return FormFields(**made)
+
+
+def read_fields(text: str, values: Sequence[Any]) -> Form:
+    """Return the form of a recipe text with what the components hold in its place.
+
+    Raises:
+        RecipeError: The text is not YAML.
+    """
+    before = read_form(text)
+    names = [known.name for known in fields(FormFields)]
+    given = {name: value for name, value in zip(names, values, strict=True) if _is_shown(name, before.kind)}
+    for name in ("name", "weights", "repo_id"):
+        if name in given:
+            given[name] = str(given[name] or "").strip()
+    return replace(before, **given)
+
+
+def form_values(ctx: Context, form: Form) -> list[Any]:
+    """Return an update for each component, choices read anew."""
+    choices = {"base": _base_choices, "tokenizer": _tokenizer_choices, "datasets": _dataset_choices}
+    updates: list[Any] = []
+    for known in fields(FormFields):
+        shown = _is_shown(known.name, form.kind) and (known.name != "weights" or len(form.datasets) > 1)
+        update: dict[str, Any] = {"value": getattr(form, known.name), "visible": shown}
+        if known.name in choices:
+            update["choices"] = choices[known.name](ctx)
+        updates.append(gr.update(**update))
+    return updates
+
+
+def _is_shown(name: str, kind: str) -> bool:
+    return name not in _KINDS or kind in _KINDS[name]
+
+
+def _base_choices(ctx: Context) -> list[tuple[str, str]]:
+    return [(f"{base.label} ({base.note})", base.ref) for base in models.list_bases(ctx)]
+
+
+def _tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
+    fresh = [("learnt from the same rows", "fresh:bpe"), ("single bytes, nothing to learn", "fresh:bytes")]
+    made = [run for run in runs.list_runs(ctx, limit=200) if run.kind == "tokenizer" and run.state == "succeeded"]
+    return [*[(f"{run.name} (trained here)", f"run:{run.id}") for run in made], *fresh]
+
+
+def _dataset_choices(ctx: Context) -> list[tuple[str, str]]:
+    own = [(f"{info.name}, {info.num_rows:,} rows", f"dataset:{info.name}") for info in datasets.list_datasets(ctx)]
+    samples = [(f"sample: {path.stem}", f"sample:{path.stem}") for path in sorted(share_dir("data").glob("*.jsonl"))]
+    return [*own, *samples, ("the Python standard library's source", "builtin:python-stdlib")]
+
+
+def _architectures() -> list[str]:
+    return sorted(path.stem for path in (share_dir("configs") / "architectures").glob("*.yaml"))
