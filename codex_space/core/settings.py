@@ -35,6 +35,7 @@ class Settings:
         port: Port the page listens on.
         password: Needed to open the page where it is not on loopback only.
         hf_token: Write token; stays in the owner process.
+        read_token: For workers that fetch a gated or private repository.
         space_id: `org/name` on a Hugging Face Space, else None.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
@@ -45,6 +46,7 @@ class Settings:
     port: int = 7860
     password: Secret | None = None
     hf_token: Secret | None = None
+    read_token: Secret | None = None
     space_id: str | None = None
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -76,6 +78,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "port": int(port_text),
         "password": Secret(env["CODEX_SPACE_PASSWORD"]) if env.get("CODEX_SPACE_PASSWORD") else None,
         "hf_token": Secret(token) if token else None,
+        "read_token": Secret(env["HF_READ_TOKEN"]) if env.get("HF_READ_TOKEN") else None,
         "space_id": env.get("SPACE_ID") or None,
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,

@@ -54,7 +54,7 @@ def iter_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _blocks(path: Path) -> Iterator[list[str]]:
-    """Yield many whole lines at once: a generator that is entered for every line is five times slower."""
+    """Yield many whole lines at once, since entering a generator for every line takes longer than the line."""
     line, rest = 1, ""
     for chunk in iter_text(path):
         block = list(io.StringIO(rest + chunk, newline="\n"))

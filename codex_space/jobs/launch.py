@@ -1,8 +1,8 @@
 """Start one worker under its shim, with launch.json beside the recipe and an environment that holds no secret.
 
 Covered: only the variables named here (or with these beginnings) reach a worker, none whose name speaks of a token,
-password or key; a Hub token goes along only where the recipe reads from the Hub; the token file of `hf auth login` is
-not looked at; files in the job folder cannot stand in for Python modules. Not covered: a worker shares the user's files.
+password or key; a recipe that reads from the Hub takes the read token along, never the one that writes; the token file
+of `hf auth login` is not looked at; files in the job folder cannot stand in for Python modules. Not covered: a worker shares the user's files.
 """
 
 import contextlib
@@ -22,12 +22,14 @@ from codex_space.jobs import references, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
 
 START_TIMEOUT_S = 30.0
+READ_TOKEN = "HF_READ_TOKEN"  # noqa: S105  # a variable's name
+"""Of a token with read scope, for workers that fetch a gated or private repository; the write token never goes to one."""
 PACKAGE_PARENT = Path(__file__).parent.parent.parent
 
 _ALLOWED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|TZ|LANG|LC_ALL|LC_CTYPE|TMPDIR|LD_LIBRARY_PATH|CC|CXX|VIRTUAL_ENV|PYTHONPATH"
     r"|XDG_CACHE_HOME|HF_HOME|HF_HUB_CACHE|HF_ENDPOINT|HF_HUB_DISABLE_XET|HF_HUB_OFFLINE"
-    r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|COVERAGE_(PROCESS_START|FILE|RCFILE)"
+    r"|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|COVERAGE_(PROCESS_START|PROCESS_CONFIG|FILE|RCFILE)"
     r"|(CUDA|NVIDIA|NCCL|PYTORCH|TORCH|TORCHINDUCTOR|TRITON)_\w+"
 )
 _PROXY = re.compile(r"(HTTP|HTTPS|NO)_PROXY", re.IGNORECASE)
@@ -63,7 +65,7 @@ def launch_facts(
 
 
 def worker_environ(
-    environ: Mapping[str, str], *, num_threads: int, offline: bool, needs_hub_token: bool = False
+    environ: Mapping[str, str], *, num_threads: int, offline: bool
 ) -> dict[str, str]:
     """Return the part of the environment that a worker may see, with what keeps it quiet and repeatable."""
     kept = {
@@ -71,8 +73,8 @@ def worker_environ(
         for name, value in environ.items()
         if (_ALLOWED.fullmatch(name) and not _SECRET.search(name)) or (not offline and _PROXY.fullmatch(name))
     }
-    if needs_hub_token and environ.get("HF_TOKEN"):
-        kept["HF_TOKEN"] = environ["HF_TOKEN"]
+    if not offline and environ.get(READ_TOKEN):
+        kept["HF_TOKEN"] = environ[READ_TOKEN]
     if offline:
         kept["HF_HUB_OFFLINE"] = "1"
     paths = [str(PACKAGE_PARENT), *filter(None, [kept.get("PYTHONPATH")])]

@@ -52,11 +52,8 @@ class Owner:
         command_for: Callable[[JobDir], list[str]] = worker_command,
     ) -> None:
         """Take nothing yet."""
-        environ = dict(settings.environ)
-        if settings.hf_token:
-            environ["HF_TOKEN"] = settings.hf_token.reveal()
         self._workspace, self._db, self._clock, self._uploader = workspace, db, clock, uploader
-        self.supervisor = Supervisor(db, workspace, environ=environ, command_for=command_for)
+        self.supervisor = Supervisor(db, workspace, environ=settings.environ, command_for=command_for)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock_fd: int | None = None
@@ -78,9 +75,7 @@ class Owner:
         """End the threads and let go of the lock; workers run on."""
         self._closing.set()
         for thread in self._threads:
-            thread.join(
-                JOIN_S
-            )  # an upload in the middle of a large file is left behind: it is queued again at the next start
+            thread.join(JOIN_S)  # an upload that takes longer is left behind and queued again at the next start
         self._threads.clear()
         self.supervisor.close()
         if self._lock_fd is not None:

@@ -48,7 +48,7 @@ class Supervisor:
         command_for: Callable[[JobDir], list[str]] = worker_command,
         num_cores: int | None = None,
     ) -> None:
-        """Hold nothing but handles on live processes; `environ` may hold HF_TOKEN for workers that read from the Hub."""
+        """Hold nothing but handles on live processes; workers get the listed part of `environ`."""
         self._db, self._workspace, self._environ = db, workspace, environ
         self._command_for, self._num_cores = command_for, num_cores
         self._handles: dict[str, Handle] = {}
@@ -102,7 +102,8 @@ class Supervisor:
             case "stop" | "cancel" if run.state == "queued":
                 runs.change_state(self._db, run.id, "stopped", now=now, reason="Taken out of the queue.")
             case "stop" | "cancel" if run.state in ACTIVE and run.intent not in {wish.verb, "cancel"}:
-                runs.set_intent(self._db, run.id, wish.verb, now)
+                # before it trains there is nothing to save, and nobody polls for the stop file
+                runs.set_intent(self._db, run.id, "cancel" if run.state == "preflight" else wish.verb, now)
                 if run.state != "stopping":
                     runs.change_state(self._db, run.id, "stopping", now=now)
             case "save" if run.state == "running":
@@ -188,12 +189,7 @@ class Supervisor:
             return
 
     def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
-        environ = worker_environ(
-            self._environ,
-            num_threads=facts["num_threads"],
-            offline=facts["offline"],
-            needs_hub_token=not facts["offline"],
-        )
+        environ = worker_environ(self._environ, num_threads=facts["num_threads"], offline=facts["offline"])
         clear_traces(job)
         runs.change_state(self._db, run.id, "preflight", now=now)
         try:

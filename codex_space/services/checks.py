@@ -131,11 +131,11 @@ def _describe_model(ctx: Context, ref: str) -> str:
             "there is no such model folder", where=ref, cure="Give a Hub id such as Qwen/Qwen2.5-Coder-0.5B."
         )
     info = ctx.hub().model_info(ref, None)
-    if info.gated and ctx.settings.hf_token is None:
+    if (info.gated or info.private) and ctx.settings.read_token is None:
         raise HubGatedError(
-            "this model is gated",
+            f"this model is {'gated' if info.gated else 'private'} and workers have no token to read it with",
             where=ref,
-            cure="Accept its licence on the Hub and set HF_TOKEN to a token that may read it.",
+            cure="Set HF_READ_TOKEN to a token with read scope; the one that writes is never given to a worker.",
         )
     return f"{ref} on the Hub"
 

@@ -23,7 +23,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # gradio 6.31 asks these two of its own server in launch(), without a password
 STARTUP_CHECKS = frozenset({("HEAD", "/"), ("GET", "/gradio_api/startup-events")})
 
-_NO_PASSWORD = (
+_SHUT = (
     "This page can be reached from outside this machine and has no password, so it stays shut. "
     "Set the secret <code>CODEX_SPACE_PASSWORD</code> (on a Space: Settings, Variables and secrets) and restart it."
 )
@@ -53,16 +53,27 @@ def judge(settings: Settings, asked: Asked) -> Refusal | None:
         return None
     if (asked.method, asked.path) in STARTUP_CHECKS and asked.client_host in LOOPBACK:
         return None
+    return _wrong_address(settings, asked) or _stranger(settings, asked) or _other_site(asked)
+
+
+def _wrong_address(settings: Settings, asked: Asked) -> Refusal | None:
     if settings.is_loopback and _host_name(asked.headers.get("host", "")) not in LOOPBACK:
         return Refusal(403, "This page answers on this machine's own address only: open it as 127.0.0.1 or localhost.")
-    if settings.password is None:
-        if not settings.is_loopback:
-            return Refusal(403, _NO_PASSWORD)
-    elif not _knows(settings.password.reveal(), asked.headers.get("authorization", "")):
-        return Refusal(401, "A password is needed; any user name will do.")
-    if asked.method not in SAFE_METHODS and not _same_origin(asked.headers):
-        return Refusal(403, "Another site asked for this change; it was refused.")
     return None
+
+
+def _stranger(settings: Settings, asked: Asked) -> Refusal | None:
+    if settings.password is None:
+        return None if settings.is_loopback else Refusal(403, _SHUT)
+    if _knows(settings.password.reveal(), asked.headers.get("authorization", "")):
+        return None
+    return Refusal(401, "A password is needed; any user name will do.")
+
+
+def _other_site(asked: Asked) -> Refusal | None:
+    if asked.method in SAFE_METHODS or _same_origin(asked.headers):
+        return None
+    return Refusal(403, "Another site asked for this change; it was refused.")
 
 
 class AccessMiddleware:

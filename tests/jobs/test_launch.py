@@ -43,9 +43,10 @@ def test_the_stored_token_is_not_found_by_a_worker_that_goes_online():
     assert "HF_HUB_OFFLINE" not in environ
 
 
-def test_a_worker_that_reads_from_the_hub_gets_the_token_and_no_other_secret():
-    environ = worker_environ({**SECRETS, **PLAIN}, num_threads=2, offline=False, needs_hub_token=True)
-    assert environ["HF_TOKEN"] == "hf_write"
+def test_a_worker_that_reads_from_the_hub_gets_the_read_token_and_never_the_one_that_writes():
+    environ = worker_environ({**SECRETS, **PLAIN, "HF_READ_TOKEN": "hf_read"}, num_threads=2, offline=False)
+    assert environ["HF_TOKEN"] == "hf_read"
+    assert "hf_write" not in environ.values()
     assert not (set(SECRETS) - {"HF_TOKEN", "HF_TOKEN_PATH"}) & set(environ)
 
 

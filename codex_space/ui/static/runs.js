@@ -92,7 +92,7 @@
 
   // Calls `show(body)` for the chosen run, whichever that is.
   const followChosen = (element, show) => {
-    let leave = null, id = null;
+    let leave = null, id;
     const join = () => {
       if (id === chosen.id) return;
       leave?.(); id = chosen.id; leave = null;
@@ -111,7 +111,8 @@
       const run = body?.run;
       setText(title, run ? run.name : "No run is chosen");
       state.replaceChildren(...(run ? [badge(run.state)] : []));
-      if (!run) { setText(line, "Choose one on the left, or train something first."); bar.hidden = true; why.hidden = true; return; }
+      document.getElementById("runs-tab")?.classList.toggle("cs-norun", !run);
+      if (!run) { setText(line, "Curves, checkpoints and log of a run are shown here, live while it trains. Start one on Start or Train."); bar.hidden = true; why.hidden = true; return; }
       const part = share(run), over = space.isFinal(run.state), took = duration(elapsed(run));
       const bits = [run.kind, run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}` : run.phase || null, part !== null && !over ? `${Math.floor(part * 100)} %` : null,
         took ? `${took}${over ? "" : " so far"}` : null, !over && run.eta_s ? `${duration(run.eta_s)} left` : null, run.attempt > 1 ? `attempt ${run.attempt}` : null];

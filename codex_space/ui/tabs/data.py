@@ -50,7 +50,7 @@ class DataTab:
     @property
     def shown(self) -> list[gr.components.Component]:
         """What changes when another dataset is chosen."""
-        return [self.listing, self.title, self.offset, self.rows, self.page, self.earlier, self.later, self.about, self.sure, self.delete]  # fmt: skip
+        return [self.listing, self.title, self.views, self.offset, self.rows, self.page, self.earlier, self.later, self.about, self.sure, self.delete]  # fmt: skip
 
 
 def layout(ctx: Context) -> DataTab:
@@ -112,12 +112,11 @@ def layout(ctx: Context) -> DataTab:
                     sure = gr.Checkbox(
                         label="Yes, delete this dataset",
                         info="Runs that used it keep their own copy of the rows.",
-                        visible=False,
                         elem_id="data-delete-sure",
                     )
-                    delete = gr.Button("Delete", size="sm", interactive=False, visible=False, elem_id="data-delete")
+                    delete = gr.Button("Delete", size="sm", interactive=False, elem_id="data-delete")
     return DataTab(
-        upload, repo, config, split, revision, fetch, result, dismiss, listing, offset, title, rows, earlier, page, later, about, sure, delete
+        upload, repo, config, split, revision, fetch, result, dismiss, listing, offset, title, views, rows, earlier, page, later, about, sure, delete
     )  # fmt: skip
 
 
@@ -236,30 +235,20 @@ def show(ctx: Context, chosen: str, offset: int) -> list[object]:
     info = next((info for info in found if info.name == chosen), None)
     listing = gr.HTML(html=view.render_list(found, chosen), value=chosen)
     if info is None:
-        off = gr.Button(interactive=False)
-        return [
-            listing,
-            _NOTHING,
-            0,
-            "",
-            "",
-            off,
-            off,
-            "",
-            gr.Checkbox(value=False, visible=False),
-            gr.Button(visible=False),
-        ]
+        skipped = [gr.skip() for _ in range(8)]
+        return [listing, _NOTHING, gr.Column(visible=False), *skipped]
     start = min(offset, max(0, info.num_rows - 1) // PAGE_ROWS * PAGE_ROWS)
     rows = datasets.preview(ctx, info.name, start, PAGE_ROWS)
     return [
         listing,
         f"<h2>{view.escape(info.name)}</h2>",
+        gr.Column(visible=True),
         start,
         view.render_rows(rows, start, info.num_rows),
-        f"<p class=cs-note style='text-align:center'>{view.page_label(start, len(rows), info.num_rows)}</p>",
+        f"<p class='cs-note cs-center'>{view.page_label(start, len(rows), info.num_rows)}</p>",
         gr.Button(interactive=start > 0),
         gr.Button(interactive=start + len(rows) < info.num_rows),
         view.render_about(info),
-        gr.Checkbox(value=False, visible=True),
-        gr.Button(interactive=False, visible=True),
+        gr.Checkbox(value=False),
+        gr.Button(interactive=False),
     ]

@@ -8,7 +8,7 @@ from codex_space import __version__
 from codex_space.services.context import Context
 from codex_space.ui.theme import make_html
 from codex_space.ui.views import space as view
-from codex_space.ui.views.markup import render_checks, render_check
+from codex_space.ui.views.markup import render_check, render_checks
 
 
 @dataclass(frozen=True)

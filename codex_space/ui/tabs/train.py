@@ -3,6 +3,7 @@
 import json
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
@@ -13,7 +14,7 @@ from codex_space.services import commands, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
-from codex_space.ui.errors import shows_errors
+from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import settings as settings_view
@@ -81,6 +82,10 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                 with gr.Row():
                     check = gr.Button("Check the tokens", elem_id="train-check", min_width=140)
                     go = gr.Button("Train", variant="primary", elem_id="train-go", min_width=140)
+                make_html(
+                    "<p class=cs-note>Check reads the rows with the model's tokenizer and counts what would be trained. "
+                    "Train puts the run in the queue.</p>"
+                )
                 tokens = make_html(elem_id="train-tokens")
                 result = make_html(elem_id="train-result")
                 with gr.Accordion("Recipe as text", open=True, elem_id="train-text"):
@@ -99,20 +104,6 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
     """Connect form, settings and text to each other, and the two buttons."""
     form = tab.form.components
 
-    def from_preset(name: str) -> str:
-        return read_recipe_text(name)
-
-    @shows_errors
-    def from_form(text: str, *values: object) -> str:
-        return view.write_form(text, read_fields(text, values))
-
-    @shows_errors
-    def from_settings(text: str, preset: str, payload: str) -> str:
-        asked = json.loads(payload)
-        if asked["reset"]:
-            return settings_view.reset_setting(text, read_recipe_text(preset), asked["path"])
-        return settings_view.put_setting(text, asked["path"], asked["value"])
-
     def fill_form(text: str) -> list[object]:
         try:
             return form_values(ctx, view.read_form(text))
@@ -122,33 +113,57 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
     def describe(text: str, preset: str) -> list[object]:
         return _describe(ctx, text, preset)
 
-    @shows_errors
-    def check(text: str) -> str:
-        line = check_tokens(ctx, text)
-        return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
-
-    def train(text: str, request_key: str) -> str:
-        try:
-            run = runs.submit(ctx, text, request_key=request_key or None)
-        except CodexError as error:
-            where = f"<b>{escape(error.where)}</b>: " if error.where else ""
-            return render_notice("bad", "Not started", f"{where}{escape(error.what)}. {escape(error.cure)}")
-        link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"
-        note = "Change a field to train another one; pressing Train again changes nothing."
-        return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
-
-    quiet = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.preset.input(from_preset, tab.preset, tab.text, **quiet)
-    tab.settings.input(from_settings, [tab.text, tab.preset, tab.settings], tab.text, **quiet)
+    opened = [demo.load, tab.tab.select]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.preset.input(read_recipe_text, tab.preset, tab.text, **quiet)
+    tab.settings.input(shows_errors(_from_settings), [tab.text, tab.preset, tab.settings], tab.text, **quiet)
     for component in form:
-        listen = component.blur if isinstance(component, gr.Textbox) else component.input
-        listen(from_form, [tab.text, *form], tab.text, trigger_mode="always_last", **quiet)
-    tab.text.change(fill_form, tab.text, form, trigger_mode="always_last", **quiet)
-    tab.text.change(describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet)
-    gr.on([demo.load, tab.tab.select], fill_form, tab.text, form, **quiet)
-    gr.on([demo.load, tab.tab.select], describe, [tab.text, tab.preset], tab.described, **quiet)
-    tab.check.click(check, tab.text, tab.tokens, show_progress_on=tab.tokens, api_visibility="private")
-    tab.go.click(train, [tab.text, tab.request_key], tab.result, show_progress_on=tab.result, api_visibility="private")
+        changed = component.blur if isinstance(component, gr.Textbox) else component.input
+        changed(shows_errors(_from_form), [tab.text, *form], tab.text, trigger_mode="always_last", **quiet)
+    gr.on([tab.text.change, *opened], fill_form, tab.text, form, trigger_mode="always_last", **quiet)
+    gr.on(
+        [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
+    )
+    tab.check.click(
+        shows_errors(lambda text: _check(ctx, text)),
+        tab.text,
+        tab.tokens,
+        show_progress_on=tab.tokens,
+        api_visibility="private",
+    )
+    tab.go.click(
+        lambda text, key: _train(ctx, text, key),
+        [tab.text, tab.request_key],
+        tab.result,
+        show_progress_on=tab.result,
+        api_visibility="private",
+    )
+
+
+def _from_form(text: str, *values: object) -> str:
+    return view.write_form(text, read_fields(text, values))
+
+
+def _from_settings(text: str, preset: str, payload: str) -> str:
+    asked = json.loads(payload)
+    if asked["reset"]:
+        return settings_view.reset_setting(text, read_recipe_text(preset), asked["path"])
+    return settings_view.put_setting(text, asked["path"], asked["value"])
+
+
+def _check(ctx: Context, text: str) -> str:
+    line = check_tokens(ctx, text)
+    return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
+
+
+def _train(ctx: Context, text: str, request_key: str) -> str:
+    try:
+        run = runs.submit(ctx, text, request_key=request_key or None)
+    except CodexError as error:
+        return render_notice("bad", "Not started", message_of(error))
+    note = "Change a field to train another one; pressing Train again changes nothing."
+    link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"
+    return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
 
 
 def linked_text(rest: str, text: str) -> tuple[str | None, str]:

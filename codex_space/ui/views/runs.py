@@ -41,34 +41,26 @@ def actions_of(run: Run, *, resume_blocked: str, resume_step: int) -> Actions:
     over = f"the run has ended ({run.state})"
     stopping = "the run is stopping already"
     return Actions(
-        save=Action(True, "writes a checkpoint and trains on")
+        save=Action(True, "Writes a checkpoint and trains on")
         if run.state == "running"
         else Action(False, "only a run that is training can save"),
         stop=_stop(run, over, stopping),
         cancel=Action(False, over)
         if run.state in FINAL
-        else Action(True, "ends at once; what was learnt since the last checkpoint is lost"),
+        else Action(True, "Ends at once; what was learnt since the last checkpoint is lost"),
         resume=Action(False, resume_blocked)
         if resume_blocked
-        else Action(True, f"goes on from step {resume_step:,}" if resume_step else "starts from the beginning"),
-        delete=Action(True, "removes the run, its curves and its checkpoints on this machine")
+        else Action(True, f"Goes on from step {resume_step:,}" if resume_step else "Starts from the beginning"),
+        delete=Action(True, "Removes the run, its curves and its checkpoints on this machine")
         if run.state in FINAL
         else Action(False, "only a run that has ended can be deleted; stop it first"),
     )
 
 
 def render_why(actions: Actions) -> str:
-    """Return one line for each button: what it does, or why it is not available."""
-    named = {
-        "Save now": actions.save,
-        "Stop and keep": actions.stop,
-        "Cancel": actions.cancel,
-        "Resume": actions.resume,
-    }
-    lines = (
-        f'<li class="{"" if action.enabled else "cs-off"}"><b>{name}</b> {escape(_sentence(action))}</li>'
-        for name, action in named.items()
-    )
+    """Return a line under each of the four buttons: what it does, or why it is not available."""
+    four = (actions.save, actions.stop, actions.cancel, actions.resume)
+    lines = (f'<li class="{"" if action.enabled else "cs-off"}">{escape(_sentence(action))}</li>' for action in four)
     return f'<ul class="cs-why">{"".join(lines)}</ul>'
 
 
@@ -91,12 +83,12 @@ def _stop(run: Run, over: str, stopping: str) -> Action:
     if run.state == "stopping":
         return Action(False, stopping)
     if run.state in ACTIVE:
-        return Action(True, "saves a checkpoint, then ends; it can be resumed from there")
-    return Action(True, "takes the run out of the queue")
+        return Action(True, "Saves a checkpoint, then ends; it can be resumed from there")
+    return Action(True, "Takes the run out of the queue")
 
 
 def _sentence(action: Action) -> str:
-    return action.why if action.enabled else f"not available: {action.why}"
+    return action.why if action.enabled else f"Not now: {action.why}"
 
 
 def _value(value: Any) -> str:  # noqa: ANN401  # YAML value

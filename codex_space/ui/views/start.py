@@ -8,7 +8,7 @@ from codex_space.hub.records import Account
 from codex_space.services.first_model import FirstModel
 from codex_space.services.models import Machine
 from codex_space.store.runs import FINAL
-from codex_space.ui.views.markup import escape, render_bytes, render_check, render_checks
+from codex_space.ui.views.markup import escape, render_check, render_checks
 
 
 def is_busy(found: FirstModel | None) -> bool:
@@ -44,9 +44,9 @@ def render_real_models(presets: Sequence[Preset], gpu_bytes: int) -> str:
     """Return the shipped recipes for real base models as links, with whether this GPU can hold them."""
     rows = []
     for preset in presets:
-        need = _needed_bytes(preset.title)
-        fits = bool(gpu_bytes) and gpu_bytes >= need * 0.9
-        note = "fits this GPU" if fits else f"wants a GPU with {render_bytes(need)}"
+        need = _needed_gb(preset.title)
+        fits = gpu_bytes >= need * 0.9e9 > 0
+        note = "fits this GPU" if fits else f"wants a GPU with {need} GB"
         title = preset.title.partition(":")[0]
         rows.append(
             f'<li><a class="cs-link" href="#train/recipe/{escape(preset.name)}">{escape(title)}</a>'
@@ -74,8 +74,8 @@ def _hub_line(account: Account | CodexError | None) -> str:
     return render_check(True, "Hub", f"signed in as {account.name}, may write")
 
 
-def _needed_bytes(title: str) -> int:
+def _needed_gb(title: str) -> int:
     """The titles of the shipped recipes say `16 GB or more`."""
     words = title.split()
     sizes = [int(words[i - 1]) for i, word in enumerate(words) if word == "GB" and i and words[i - 1].isdigit()]
-    return (sizes[-1] if sizes else 0) * 10**9
+    return sizes[-1] if sizes else 0
