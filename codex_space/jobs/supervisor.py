@@ -14,7 +14,7 @@ from codex_space.core import durable
 from codex_space.core.errors import CodexError, RunError
 from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.recipe import parse_recipe
-from codex_space.jobs import ending
+from codex_space.jobs import ending, gpu
 from codex_space.jobs.ingest import read_new_events
 from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, worker_command, worker_environ
 from codex_space.jobs.parents import has_to_wait
@@ -32,6 +32,8 @@ SHIM_S = 10.0
 """After that its shim has this long to clean up before it is killed as well."""
 START_GRACE_S = 30.0
 """An owner may die while it starts a worker: its shim has this long to say who it is."""
+GPU_FREE_S, GPU_SLACK_BYTES = 30.0, 512 << 20
+"""The driver takes a moment to give back a dead process's memory; after that long the next run starts anyway."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class Supervisor:
         environ: Mapping[str, str],
         command_for: Callable[[JobDir], list[str]] = worker_command,
         num_cores: int | None = None,
+        gpu_used_bytes: Callable[[], int] = gpu.used_bytes,
     ) -> None:
         """Hold nothing but handles on live processes; workers get the listed part of `environ`."""
         self._db, self._workspace, self._environ = db, workspace, environ
@@ -54,6 +57,8 @@ class Supervisor:
         self._handles: dict[str, Handle] = {}
         self._unseen_since: dict[str, float] = {}
         self._sent: dict[str, set[str]] = {}
+        self._gpu_used_bytes = gpu_used_bytes
+        self._gpu_before_bytes, self._gpu_waits_until = gpu_used_bytes(), 0.0
 
     def step(self, now: float) -> None:
         """Do whatever is due."""
@@ -61,8 +66,14 @@ class Supervisor:
         active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE))
         for run in active:
             self._watch(run, now)
-        if not runs.count_runs(self._db, states=tuple(ACTIVE)):
+        if not runs.count_runs(self._db, states=tuple(ACTIVE)) and self._is_gpu_free(now):
             self._start_next(now)
+
+    def _is_gpu_free(self, now: float) -> bool:
+        """See the memory of the run that ended given back before the next one wants it."""
+        if now >= self._gpu_waits_until:
+            return True
+        return self._gpu_used_bytes() <= self._gpu_before_bytes + GPU_SLACK_BYTES
 
     def read_events_now(self, run_id: str, now: float) -> Run:
         """Take what the worker has written up to now into the store."""
@@ -171,6 +182,7 @@ class Supervisor:
             checkpoints.set_on_disk(self._db, run.id, job.checkpoint_steps())
         self._unseen_since.pop(run.id, None)
         self._sent.pop(run.id, None)
+        self._gpu_waits_until = now + GPU_FREE_S
         _log.info("run %s %s %s", run.id, state, reason)
 
     def _start_next(self, now: float) -> None:
@@ -191,6 +203,7 @@ class Supervisor:
     def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
         environ = worker_environ(self._environ, num_threads=facts["num_threads"], offline=facts["offline"])
         clear_traces(job)
+        self._gpu_before_bytes, self._gpu_waits_until = self._gpu_used_bytes(), 0.0
         runs.change_state(self._db, run.id, "preflight", now=now)
         try:
             durable.write_json(job.launch, facts)

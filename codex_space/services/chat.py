@@ -45,6 +45,7 @@ class Chat:
         command = [sys.executable, "-m", "codex_space.work.chat"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
         self._loaded = ""
+        self._has_gpu = bool(list_gpus())
 
     def sources(self) -> list[ChatSource]:
         """Return every run's checkpoints, newest run and step first."""
@@ -103,8 +104,13 @@ class Chat:
 
     close = release
 
+    def make_way(self) -> None:
+        """Unload the model where a run is about to take, or has taken, the GPU."""
+        if self._loaded and self._has_gpu and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE)):
+            self.release()
+
     def _require_free_gpu(self) -> None:
-        if not list_gpus():
+        if not self._has_gpu:
             return
         for run in run_rows.list_runs(self._ctx.db, limit=1, states=tuple(sorted(run_rows.ACTIVE))):
             raise ModelError(f"the GPU is training {run.name!r}", cure="Chat is back when that run has ended.")

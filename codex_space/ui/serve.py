@@ -60,7 +60,7 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
         page = launch(ctx)
         _log.info("open %s (workspace %s)", page.url, settings.workspace)
         try:
-            _refresh_until(asked_to_end, page.live, clock)
+            _refresh_until(asked_to_end, page, clock)
         finally:
             page.close()
     finally:
@@ -108,9 +108,10 @@ def launch(ctx: Context) -> Page:
     return Page(demo, url, chat, live)
 
 
-def _refresh_until(asked_to_end: threading.Event, live: Live, clock: Callable[[], float]) -> None:
+def _refresh_until(asked_to_end: threading.Event, page: Page, clock: Callable[[], float]) -> None:
     while not asked_to_end.wait(REFRESH_S):
         try:
-            live.refresh(clock())
+            page.live.refresh(clock())
+            page.chat.make_way()
         except Exception:  # noqa: BLE001  # one bad look at the store must not end the page
             _log.exception("the live view stumbled and goes on")

@@ -128,6 +128,8 @@ def open_tab(chromium):
 
     yield open_one
     for tab in opened:
+        if tab.page.is_closed():
+            continue
         assert tab.outside == [], f"the page asked for something outside this machine: {tab.outside}"
         assert tab.errors == []
         tab.context.close()

@@ -333,3 +333,23 @@ def test_events_can_be_read_at_any_moment(bench):
     assert bench.supervisor.read_events_now(run.id, bench.now).max_steps == 6
     with pytest.raises(CodexError):
         bench.supervisor.read_events_now("nothing", bench.now)
+
+
+def test_the_next_run_waits_until_the_gpu_has_its_memory_back_but_not_for_ever(bench):
+    used_bytes = [1 << 30]
+    bench.supervisor.close()
+    bench.supervisor = bench.new_supervisor(gpu_used_bytes=lambda: used_bytes[0])
+    first, second, third = bench.submit("ok"), bench.submit("ok"), bench.submit("ok")
+    bench.step()
+    used_bytes[0] = 20 << 30  # the first run takes its share, and its memory outlives it
+    bench.until_ended(first)
+    bench.step(5)
+    assert bench.read(second).state == "queued"
+    used_bytes[0] = 1 << 30
+    bench.until(lambda: bench.read(second).state != "queued")
+    used_bytes[0] = 20 << 30
+    bench.until_ended(second)
+    bench.step(5)
+    assert bench.read(third).state == "queued"
+    bench.step(31)
+    bench.until_ended(third)

@@ -48,7 +48,7 @@ class DataTab:
     delete: gr.Button
 
     @property
-    def shown(self) -> list[gr.components.Component]:
+    def shown(self) -> list[gr.blocks.Block]:
         """What changes when another dataset is chosen."""
         return [self.listing, self.title, self.views, self.offset, self.rows, self.page, self.earlier, self.later, self.about, self.sure, self.delete]  # fmt: skip
 

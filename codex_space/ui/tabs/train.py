@@ -17,6 +17,7 @@ from codex_space.services.preflight import check_tokens
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
 from codex_space.ui.theme import make_html, widget
+from codex_space.ui.views import form as form_view
 from codex_space.ui.views import settings as settings_view
 from codex_space.ui.views import train as view
 from codex_space.ui.views.markup import escape, render_check, render_checks, render_notice
@@ -68,7 +69,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     info="A tried starting point; choosing one replaces everything below.",
                 )  # fmt: skip
                 form = layout_form(ctx, text_now)
-                batch_note = make_html(view.render_batch(view.read_form(text_now)), elem_id="train-batch-note")
+                batch_note = make_html(view.render_batch(form_view.read_form(text_now)), elem_id="train-batch-note")
             with gr.Accordion("All settings", open=False, elem_id="train-all", elem_classes="cs-card"):
                 settings = make_html(
                     value="", html_template="", state=_settings_state(text_now, FIRST_PRESET),
@@ -106,7 +107,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
 
     def fill_form(text: str) -> list[object]:
         try:
-            return form_values(ctx, view.read_form(text))
+            return form_values(ctx, form_view.read_form(text))
         except RecipeError:  # half-typed YAML; the card says what is wrong
             return [gr.skip() for _ in form]
 
@@ -141,7 +142,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
 
 
 def _from_form(text: str, *values: object) -> str:
-    return view.write_form(text, read_fields(text, values))
+    return form_view.write_form(text, read_fields(text, values))
 
 
 def _from_settings(text: str, preset: str, payload: str) -> str:
@@ -177,13 +178,13 @@ def linked_text(rest: str, text: str) -> tuple[str | None, str]:
         return name, read_recipe_text(name)
     values = parse_yaml(text)
     values["datasets"] = [{"path": f"dataset:{name}"}]
-    return None, view.dump(values)
+    return None, form_view.dump(values)
 
 
 def _describe(ctx: Context, text: str, preset: str) -> list[object]:
     """Return values for `TrainTab.described`; the key is new, since the text is."""
     try:
-        lines, note = readiness(ctx, text), view.render_batch(view.read_form(text))
+        lines, note = readiness(ctx, text), view.render_batch(form_view.read_form(text))
         state = _settings_state(text, preset)
     except RecipeError as error:
         lines, note, state = view.blocked_by(error), "", gr.skip()

@@ -9,7 +9,7 @@ import gradio as gr
 from codex_space.core.paths import share_dir
 from codex_space.services import datasets, models, runs
 from codex_space.services.context import Context
-from codex_space.ui.views.train import EPOCHS, FULL, LORA, QLORA, STEPS, Form, read_form
+from codex_space.ui.views.form import EPOCHS, FULL, LORA, QLORA, STEPS, Form, read_form
 
 _METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
 _UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
@@ -102,11 +102,12 @@ def layout_form(ctx: Context, text: str) -> FormFields:
         info="Yours, a sample, the standard library's source, or a Hub id.",
         **show("datasets"),
     )
+    weights: dict[str, Any] = {**show("weights"), "visible": len(form.datasets) > 1}
     made["weights"] = gr.Textbox(
         label="Shares",
         placeholder="0.7, 0.3",
         info="Share of each dataset in the order above; empty takes all rows.",
-        **{**show("weights"), "visible": len(form.datasets) > 1},
+        **weights,
     )
     with gr.Row():
         made["method"] = gr.Radio(

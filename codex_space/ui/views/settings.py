@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from codex_space.core.errors import RecipeError
 from codex_space.core.recipe import KINDS, parse_yaml
 from codex_space.core.train_fields import train_fields
-from codex_space.ui.views.train import dump, put
+from codex_space.ui.views.form import dump, put
 
 LEFT_OUT = frozenset({"schema", "kind", "datasets", "train"})
 """Set elsewhere on the tab, or shown field by field."""

@@ -1,0 +1,259 @@
+"""The few fields of a recipe that people change, read from its text and written back, touching nothing else."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import yaml
+
+from codex_space.core.recipe import SCHEMA, parse_yaml
+from codex_space.core.train_fields import train_fields
+
+FULL, LORA, QLORA = "full", "lora", "qlora"
+EPOCHS, STEPS = "epochs", "steps"
+
+
+@dataclass(frozen=True)
+class Form:
+    """The few fields people change; those a kind does not have stay None.
+
+    Attributes:
+        weights: Shares of several datasets, as typed: `0.7, 0.3`.
+        learning_rate: As typed, so that `1e-4` stays what it was.
+        holdout_percent: Share of the rows kept out of training, 0 to 50.
+    """
+
+    kind: str = "sft"
+    name: str = ""
+    base: str | None = None
+    architecture: str | None = None
+    tokenizer: str | None = None
+    vocab_size: int | None = None
+    datasets: list[str] = field(default_factory=list)
+    weights: str = ""
+    method: str | None = None
+    lora_r: int | None = None
+    length_unit: str | None = None
+    length: float | None = None
+    learning_rate: str | None = None
+    batch: int | None = None
+    accumulation: int | None = None
+    max_length: int | None = None
+    holdout_percent: float | None = None
+    every_steps: int | None = None
+    keep_last: int | None = None
+    keep_best: int | None = None
+    repo_id: str = ""
+    private: bool = True
+    keep_rows: bool = False
+
+
+def read_form(text: str) -> Form:
+    """Return the fields of a recipe text, defaults filled in.
+
+    Raises:
+        RecipeError: The text is not YAML.
+    """
+    values = parse_yaml(text)
+    kind = str(values.get("kind", "sft"))
+    sources = [entry for entry in _list(values.get("datasets")) if isinstance(entry, dict)]
+    common: dict[str, Any] = {
+        "kind": kind,
+        "name": str(values.get("name") or ""),
+        "datasets": [str(entry.get("path", "")) for entry in sources],
+        "weights": _weights_text(sources),
+    }
+    if kind == "tokenizer":
+        return Form(**common, vocab_size=values.get("vocab_size", 4096))
+    return Form(**common, **_training(values, kind), **(_tuning(values) if kind == "sft" else _pretraining(values)))
+
+
+def write_form(text: str, form: Form) -> str:
+    """Return the recipe text with the fields that differ put in; all else stays as it was.
+
+    Raises:
+        RecipeError: The text is not YAML.
+    """
+    values, before = parse_yaml(text), read_form(text)
+    changed = {name: value for name, value in asdict(form).items() if value != getattr(before, name)}
+    for name in changed.keys() & _PLACES.keys():
+        put(values, _PLACES[name], _typed(name, changed[name]))
+    if changed.keys() & {"datasets", "weights"}:
+        values["datasets"] = _sources(values, form)
+    if "method" in changed:
+        _put_method(values, form)
+    if changed.keys() & {"length", "length_unit"}:
+        steps = form.length_unit == STEPS
+        put(values, "train.max_steps", int(form.length) if steps and form.length else None)
+        put(values, "train.num_train_epochs", None if steps else _whole(form.length))
+    if "max_length" in changed:
+        put(values, "block_size" if form.kind == "pretrain" else "train.max_length", form.max_length)
+    if changed.keys() & {"repo_id", "private", "keep_rows"}:
+        _put_hub(values, form)
+    return dump(values)
+
+
+def dump(values: dict[str, Any]) -> str:
+    """Return values as YAML in reading order."""
+    head = {"schema": values.get("schema", SCHEMA), "kind": values.get("kind", "sft")}
+    ordered = {**head, **{key: value for key, value in values.items() if key not in head}}
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=100)
+
+
+def put(values: dict[str, Any], path: str, value: Any) -> None:  # noqa: ANN401  # YAML value
+    """Set `a.b.c`, or take it out where the value is None; a section left empty goes too."""
+    *parents, last = path.split(".")
+    here, trail = values, []
+    for part in parents:
+        child = here.get(part)
+        if not isinstance(child, dict):
+            if value is None:
+                return
+            child = here[part] = {}
+        trail.append((here, part))
+        here = child
+    if value is not None:
+        here[last] = value
+        return
+    here.pop(last, None)
+    for parent, part in reversed(trail):
+        if parent[part] == {}:
+            del parent[part]
+
+
+_PLACES = {
+    "name": "name",
+    "base": "model.model_name_or_path",
+    "architecture": "architecture",
+    "tokenizer": "tokenizer",
+    "vocab_size": "vocab_size",
+    "lora_r": "lora.r",
+    "learning_rate": "train.learning_rate",
+    "batch": "train.per_device_train_batch_size",
+    "accumulation": "train.gradient_accumulation_steps",
+    "holdout_percent": "validation.fraction",
+    "every_steps": "checkpoints.every_steps",
+    "keep_last": "checkpoints.keep_last",
+    "keep_best": "checkpoints.keep_best",
+}
+
+
+def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    train, kept, hub = (_section(values, name) for name in ("train", "checkpoints", "hub"))
+
+    def default(name: str) -> Any:  # noqa: ANN401  # YAML value
+        known = train_fields(kind).get(name)
+        return train.get(name, known.default if known else None)
+
+    max_steps = train.get("max_steps")
+    by_steps = isinstance(max_steps, int | float) and max_steps > 0
+    fraction = _section(values, "validation").get("fraction", 0.05)
+    return {
+        "length_unit": STEPS if by_steps else EPOCHS,
+        "length": max_steps if by_steps else default("num_train_epochs"),
+        "learning_rate": _rate_text(default("learning_rate")),
+        "batch": default("per_device_train_batch_size"),
+        "accumulation": default("gradient_accumulation_steps"),
+        "holdout_percent": round(fraction * 100, 4) if isinstance(fraction, int | float) else None,
+        "every_steps": kept.get("every_steps"),
+        "keep_last": kept.get("keep_last", 2),
+        "keep_best": kept.get("keep_best", 1),
+        "repo_id": str(hub.get("repo_id") or ""),
+        "private": bool(hub.get("private", True)),
+        "keep_rows": bool(hub.get("keep_rows", False)),
+    }
+
+
+def _tuning(values: dict[str, Any]) -> dict[str, Any]:
+    model, lora = _section(values, "model"), values.get("lora")
+    method = FULL if not isinstance(lora, dict) else QLORA if model.get("load_in_4bit") else LORA
+    known = train_fields("sft").get("max_length")
+    return {
+        "base": str(model.get("model_name_or_path") or ""),
+        "method": method,
+        "lora_r": lora.get("r", 16) if isinstance(lora, dict) else 16,
+        "max_length": _section(values, "train").get("max_length", known.default if known else None),
+    }
+
+
+def _pretraining(values: dict[str, Any]) -> dict[str, Any]:
+    shape = values.get("architecture")
+    return {
+        "architecture": shape if isinstance(shape, str) else None,
+        "tokenizer": str(values.get("tokenizer") or ""),
+        "max_length": values.get("block_size", 512),
+    }
+
+
+def _put_method(values: dict[str, Any], form: Form) -> None:
+    put(values, "model.load_in_4bit", True if form.method == QLORA else None)
+    if form.method == FULL:
+        values.pop("lora", None)
+    elif not isinstance(values.get("lora"), dict):
+        rank = int(form.lora_r or 16)
+        values["lora"] = {"r": rank, "lora_alpha": 2 * rank}
+
+
+def _put_hub(values: dict[str, Any], form: Form) -> None:
+    if not form.repo_id.strip():
+        values.pop("hub", None)
+        return
+    put(values, "hub.repo_id", form.repo_id.strip())
+    put(values, "hub.private", None if form.private else False)
+    put(values, "hub.keep_rows", True if form.keep_rows else None)
+
+
+def _sources(values: dict[str, Any], form: Form) -> list[dict[str, Any]]:
+    known = {str(entry.get("path")): dict(entry) for entry in _list(values.get("datasets")) if isinstance(entry, dict)}
+    entries = [known.get(path, {"path": path}) for path in form.datasets]
+    shares = _numbers(form.weights)
+    for index, entry in enumerate(entries):
+        entry.pop("weight", None)
+        if index < len(shares) and len(set(shares)) > 1:
+            entry["weight"] = shares[index]
+    return entries
+
+
+def _weights_text(sources: list[dict[str, Any]]) -> str:
+    if len(sources) < 2 or not any("weight" in entry for entry in sources):
+        return ""
+    return ", ".join(f"{entry.get('weight', 1)}" for entry in sources)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+    except ValueError:
+        return []
+
+
+def _typed(name: str, value: Any) -> Any:  # noqa: ANN401  # YAML value
+    """Text that is no number stays as typed, so that the checklist can name it."""
+    if value in (None, ""):
+        return None
+    if name == "holdout_percent":
+        return round(float(value) / 100, 6)
+    if name == "learning_rate":
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return _whole(value)
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401  # YAML value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _rate_text(value: Any) -> str:  # noqa: ANN401  # YAML value
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return "" if value is None else str(value)
+    return f"{value:.6g}"
+
+
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:  # noqa: ANN401  # YAML value
+    return value if isinstance(value, list) else []
