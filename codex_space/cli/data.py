@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+from pathlib import Path
 
 from codex_space.cli.opened import opened
 from codex_space.core.errors import DataError
@@ -28,14 +30,16 @@ def inspect_file(args: argparse.Namespace) -> int:
     else:
         print(f"{args.file}: {found.num_rows:,} rows, format {found.format or 'unknown'}")
         for problem in found.problems:
-            print(f"line {problem.line}: {problem.what}. {problem.cure}")
+            print(f"{problem.unit} {problem.line}: {problem.what}. {problem.cure}")
     return 1 if found.problems else 0
 
 
 def import_file(args: argparse.Namespace) -> int:
     """Keep a checked copy of a file as a dataset."""
     with opened(args) as ctx:
-        info = datasets.import_file(ctx, args.file, args.name, _columns(args))
+        # abspath takes .. out of what a person typed without following links; uploads with .. stay refused
+        path = Path(os.path.abspath(args.file))  # noqa: PTH100  # resolve() would follow them
+        info = datasets.import_file(ctx, path, args.name, _columns(args))
     text = f"dataset:{info.name}  {info.num_rows:,} rows  {info.format}"
     print(json.dumps(vars(info), default=str) if args.json else text)
     return 0

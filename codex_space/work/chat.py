@@ -5,15 +5,14 @@ Asked     {"id", "op": "load", "ref": FOLDER_OR_HUB_ID}
           {"op": "stop"}                           ends the answer that is being written
 Answered  {"id", "text"} pieces, then {"id", "done": true, "tokens", "tokens_per_s"}; or {"id", "error": {what, where, cure}}
 
-It ends when its standard input closes or its parent dies.
+It ends when its standard input closes, which a killed parent's does. (PR_SET_PDEATHSIG would not do: it fires when the
+thread that started this process ends, and a page starts it from a thread of a pool.)
 """
 
-import ctypes
 import json
 import logging
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -38,7 +37,6 @@ from codex_space.work import models
 from codex_space.work.failures import explain
 
 log = logging.getLogger("codex_space.work.chat")
-_PR_SET_PDEATHSIG = 1
 _PIECE_TIMEOUT_S = 600.0
 Request = dict[str, Any]
 
@@ -150,15 +148,15 @@ class Server:
     def __init__(self, source: TextIO, sink: TextIO) -> None:
         """Take the two pipes."""
         self._source, self._sink = source, sink
-        self._requests: queue.Queue[Request | None] = queue.Queue()
+        self._requests: queue.Queue[tuple[Request, threading.Event] | None] = queue.Queue()
         self._stop = threading.Event()
         self._talker: Talker | None = None
 
     def serve(self) -> None:
         """Answer until the input closes."""
         threading.Thread(target=self._read, name="read", daemon=True).start()
-        while (request := self._requests.get()) is not None:
-            self._answer(request)
+        while (asked := self._requests.get()) is not None:
+            self._answer(*asked)
 
     def _read(self) -> None:
         for line in self._source:
@@ -172,15 +170,15 @@ class Server:
             if request.get("op") == "stop":
                 self._stop.set()
             else:
-                self._requests.put(request)
+                self._stop = threading.Event()  # one for each request: a stop that comes early is not lost
+                self._requests.put((request, self._stop))
         self._stop.set()
         self._requests.put(None)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: Request, stop: threading.Event) -> None:
         number = request.get("id")
-        self._stop.clear()
         try:
-            for reply in self._replies(request):
+            for reply in self._replies(request, stop):
                 self._send({"id": number, **reply})
         except Exception as error:  # the person gets one sentence, the log the rest
             if not isinstance(error, CodexError):
@@ -188,7 +186,7 @@ class Server:
             told = explain(error, where="chat")
             self._send({"id": number, "error": {"what": told.what, "where": told.where, "cure": told.cure}})
 
-    def _replies(self, request: Request) -> Iterator[Request]:
+    def _replies(self, request: Request, stop: threading.Event) -> Iterator[Request]:
         match request.get("op"):
             case "load":
                 self._talker = None  # its memory is needed for the next one
@@ -197,7 +195,7 @@ class Server:
             case "generate":
                 if self._talker is None:
                     raise ModelError("no model is loaded", cure="Choose one first.")
-                yield from self._talker.answer(request, self._stop)
+                yield from self._talker.answer(request, stop)
             case op:
                 raise ModelError(f"{op!r} is not something the chat worker does")
 
@@ -215,7 +213,6 @@ def _sampling(request: Request) -> dict[str, Any]:
 
 def main() -> None:
     """Serve on standard input and output; everything else that is written goes to standard error."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     transformers_logging.disable_progress_bar()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -209,3 +209,15 @@ def test_mbpp_is_recognised_and_kept(workspace, real_data):
     assert (info.format, info.num_rows) == ("prompt_completion", 974)
     assert info.mapping == {"prompt": "text", "completion": "code"}
     assert catalog.preview(info, 0, 1)[0]["completion"].startswith("R = 3")
+
+
+def test_a_dataset_outside_the_folder_is_not_found_through_its_name(workspace, good):
+    info = catalog.import_file(workspace, good, "kept", NOW)
+    shutil.copytree(info.path.parent, workspace.root / "outside")
+    (workspace.datasets / ".hidden").mkdir()
+    shutil.copytree(info.path.parent, workspace.datasets / ".hidden", dirs_exist_ok=True)
+    for name in ("../outside", "../datasets/kept", "kept/", "./kept", str(workspace.root / "outside"), ".hidden"):
+        for act in (catalog.read_dataset, catalog.delete_dataset):
+            with pytest.raises(DataError, match="no dataset"):
+                act(workspace, name)
+    assert (workspace.root / "outside" / "rows.jsonl").is_file()

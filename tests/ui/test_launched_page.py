@@ -173,8 +173,8 @@ def test_every_named_component_the_page_promises_is_there_once(page):
     config = page.read("/config")
     names = [one["props"].get("elem_id") for one in config["components"] if one["props"].get("elem_id")]
     assert sorted(name for name in names if names.count(name) > 1) == []
-    promised = """start-train start-steps data-upload data-result data-list data-hub-id data-hub-import data-preview train-recipe train-model
-        train-dataset train-yaml train-command train-check train-go train-result runs-list runs-chart runs-stop runs-cancel runs-resume
+    promised = """start-train start-steps data-upload data-result data-list data-repo data-fetch data-rows train-recipe train-base
+        train-datasets train-yaml train-ready train-command train-check train-go train-result runs-list runs-chart runs-stop runs-cancel runs-resume
         runs-save runs-rename runs-clone runs-delete runs-log runs-checkpoints chat-source chat-input chat-send chat-stop chat-log space-account"""
     assert sorted(set(promised.split()) - set(names)) == []
 

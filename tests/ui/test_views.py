@@ -117,15 +117,15 @@ def test_every_button_works_or_says_why_not_in_every_state(run, state):
     assert actions.cancel.enabled == (state not in ENDED)
     assert actions.delete.enabled == (state in ENDED)
     shown = runs_view.render_why(actions)
-    assert shown.count("not available:") == sum(
+    assert shown.count("Not now:") == sum(
         not action.enabled for action in (actions.save, actions.stop, actions.cancel, actions.resume)
     )
 
 
 def test_resume_says_from_where_or_why_not(run):
     stopped = dataclasses.replace(run, state="stopped")
-    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=1200).resume.why == "goes on from step 1,200"
-    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=0).resume.why == "starts from the beginning"
+    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=1200).resume.why.lower() == "goes on from step 1,200"
+    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=0).resume.why.lower() == "starts from the beginning"
     assert runs_view.actions_of(stopped, resume_blocked="its folder is gone", resume_step=0).resume == runs_view.Action(
         False, "its folder is gone"
     )

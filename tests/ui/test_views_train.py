@@ -8,7 +8,7 @@ from codex_space.core.errors import RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import parse_recipe, parse_yaml
 from codex_space.services.checks import Check
-from codex_space.ui.views import settings, train
+from codex_space.ui.views import form, settings, train
 
 PRESETS = [preset.name for preset in list_presets()]
 TINY = read_recipe_text("sft/tiny-cpu")
@@ -16,24 +16,24 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def changed(text, **values):
-    return train.write_form(text, replace(train.read_form(text), **values))
+    return form.write_form(text, replace(form.read_form(text), **values))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_reading_a_shipped_recipe_and_writing_it_back_changes_nothing(name):
     text = read_recipe_text(name)
-    assert parse_recipe(train.write_form(text, train.read_form(text))) == parse_recipe(text)
+    assert parse_recipe(form.write_form(text, form.read_form(text))) == parse_recipe(text)
 
 
 def test_the_fields_show_what_the_recipe_says():
-    form = train.read_form(TINY)
-    assert (form.base, form.datasets, form.method, form.lora_r) == (
+    shown = form.read_form(TINY)
+    assert (shown.base, shown.datasets, shown.method, shown.lora_r) == (
         "fresh:tiny",
         ["sample:python-first-chat"],
         "lora",
         8,
     )
-    assert (form.length_unit, form.length, form.learning_rate, form.batch, form.max_length) == (
+    assert (shown.length_unit, shown.length, shown.learning_rate, shown.batch, shown.max_length) == (
         "steps",
         20,
         "0.001",
@@ -43,8 +43,8 @@ def test_the_fields_show_what_the_recipe_says():
 
 
 def test_the_trainers_default_shows_where_the_recipe_is_silent():
-    form = train.read_form("kind: sft\nmodel: {model_name_or_path: x/y}\ndatasets: [{path: a/b}]\n")
-    assert (form.length_unit, form.length, form.batch) == ("epochs", 3.0, 8)
+    shown = form.read_form("kind: sft\nmodel: {model_name_or_path: x/y}\ndatasets: [{path: a/b}]\n")
+    assert (shown.length_unit, shown.length, shown.batch) == ("epochs", 3.0, 8)
 
 
 def test_one_changed_field_changes_one_key():
@@ -107,7 +107,7 @@ def test_a_wrong_value_stays_in_the_text_and_the_recipe_names_it(field, value):
 @pytest.mark.parametrize("text", ["", "- a\n- b", "a: [", "kind: sft\nkind: sft", "x" * 200_001, "just words"])
 def test_a_text_that_is_no_mapping_is_refused_with_a_sentence(text):
     with pytest.raises(RecipeError):
-        train.read_form(text)
+        form.read_form(text)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_text_that_is_no_mapping_is_refused_with_a_sentence(text):
     ],
 )
 def test_a_mapping_that_is_no_recipe_yet_can_still_be_shown(text):
-    assert train.read_form(text).datasets == []
+    assert form.read_form(text).datasets == []
 
 
 def test_settings_cover_the_sections_and_every_field_of_the_trainer():
@@ -163,8 +163,8 @@ def test_readiness_says_ready_or_names_what_stands_in_the_way():
 
 
 def test_the_effective_batch_is_said_in_rows_and_tokens():
-    assert "<b>4 rows</b>, at most 2,048 tokens" in train.render_batch(train.read_form(TINY))
-    assert train.render_batch(train.read_form(read_recipe_text("tokenizer/tiny-cpu"))) == ""
+    assert "<b>4 rows</b>, at most 2,048 tokens" in train.render_batch(form.read_form(TINY))
+    assert train.render_batch(form.read_form(read_recipe_text("tokenizer/tiny-cpu"))) == ""
 
 
 def test_every_shipped_recipe_is_offered_once_tuning_first():

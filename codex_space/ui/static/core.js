@@ -2,6 +2,7 @@
 (() => {
   if (window.codexSpace) return;
   const FINAL = new Set(["succeeded", "failed", "stopped", "lost"]);
+  const WORDS = { queued: "queued", preflight: "preparing", running: "training", stopping: "stopping", succeeded: "finished", failed: "failed", stopped: "stopped", lost: "lost" };
   const STALE_MS = 10000;
 
   const el = (tag, attributes = {}, ...children) => {
@@ -22,7 +23,7 @@
     const size = Math.abs(value);
     if (size === 0) return "0";
     if (size < 0.001) return value.toExponential(2);
-    if (size < 10) return value.toFixed(4).replace(/(\.\d\d\d*?)0+$/, "$1");
+    if (size < 10) return Number.isInteger(value) ? String(value) : value.toFixed(4);
     return size < 1000 ? value.toFixed(1) : count(Math.round(value));
   };
   const bytes = (value) => {
@@ -40,6 +41,7 @@
   };
   const when = (at) => at ? new Date(at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
   const share = (run) => run && run.max_steps ? Math.min(1, run.step / run.max_steps) : null;
+  const doing = (run) => (run.phase || "").split(": ").pop() || WORDS[run.state];
   const elapsed = (run) => run.started_at ? (run.ended_at || Date.now() / 1000) - run.started_at : null;
 
   const root = () => (window.gradio_config?.root || "").replace(/\/$/, "");
@@ -153,7 +155,7 @@
 
   const widgets = {};
   window.codexSpace = {
-    el, setText, count, number, bytes, duration, when, share, elapsed, ask, root, overview, watch, place, follow, write, onTheme,
+    WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, doing, ask, root, overview, watch, place, follow, write, onTheme,
     isFinal: (state) => FINAL.has(state),
     online: () => {},
     widget(name, mount) { widgets[name] = mount; },

@@ -1,7 +1,7 @@
 // The Runs tab: list, head, chart, checkpoints and log of the chosen run, all drawn from what is polled.
 (() => {
   const space = window.codexSpace;
-  const { el, setText, count, number, bytes, duration, when, share, elapsed, Chart, PALETTE } = space;
+  const { WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, Chart, PALETTE } = space;
   const chosen = { id: null, compare: new Set() };
   const colours = new Map();
   const colourOf = (id) => { if (!colours.has(id)) colours.set(id, colours.size); return colours.get(id); };
@@ -12,7 +12,6 @@
     eval_bits_per_byte: ["Validation bits per byte", "bits/byte"], mean_token_accuracy: ["Token accuracy", "share of tokens right"],
     entropy: ["Entropy", "nats per token"], num_tokens: ["Tokens seen", "tokens"], epoch: ["Epoch", "passes over the rows"],
   };
-  const WORDS = { queued: "queued", preflight: "preparing", running: "training", stopping: "stopping", succeeded: "finished", failed: "failed", stopped: "stopped", lost: "lost" };
   const UPLOADS = { none: "this machine only", queued: "waits for its upload", uploading: "uploading", uploaded: "on the Hub", failed: "upload failed" };
 
   const badge = (state) => el("span", { class: "cs-state", "data-state": state }, WORDS[state] || state);
@@ -28,7 +27,7 @@
     const part = share(run);
     if (run.state === "queued") return "waits for its turn";
     if (space.isFinal(run.state)) return `${run.step ? `${count(run.step)} steps \u00b7 ` : ""}${duration(elapsed(run)) || when(run.created_at)}`;
-    return part === null ? run.phase || WORDS[run.state] : `${Math.floor(part * 100)} % \u00b7 step ${count(run.step)} of ${count(run.max_steps)}`;
+    return part === null ? space.doing(run) : `${Math.floor(part * 100)} % \u00b7 step ${count(run.step)} of ${count(run.max_steps)}`;
   };
 
   space.widget("runs-list", (element, props, trigger) => {
@@ -114,7 +113,7 @@
       document.getElementById("runs-tab")?.classList.toggle("cs-norun", !run);
       if (!run) { setText(line, "Curves, checkpoints and log of a run are shown here, live while it trains. Start one on Start or Train."); bar.hidden = true; why.hidden = true; return; }
       const part = share(run), over = space.isFinal(run.state), took = duration(elapsed(run));
-      const bits = [run.kind, run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}` : run.phase || null, part !== null && !over ? `${Math.floor(part * 100)} %` : null,
+      const bits = [run.kind, run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}` : space.isFinal(run.state) ? null : space.doing(run), part !== null && !over ? `${Math.floor(part * 100)} %` : null,
         took ? `${took}${over ? "" : " so far"}` : null, !over && run.eta_s ? `${duration(run.eta_s)} left` : null, run.attempt > 1 ? `attempt ${run.attempt}` : null];
       setText(line, bits.filter(Boolean).join(" \u00b7 ") || "waits for its turn");
       bar.hidden = false; bar.firstChild.style.width = `${(part ?? 0) * 100}%`; bar.dataset.state = run.state;
@@ -133,7 +132,7 @@
     element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend);
     const chart = new Chart(host, { height: 320, label: "Curve" });
     const bodies = new Map(), leaves = new Map();
-    let names = "";
+    let names = null;
     const wanted = () => [chosen.id, ...chosen.compare].filter((id, i, all) => id && all.indexOf(id) === i);
     const draw = () => {
       const main = bodies.get(chosen.id), known = Object.keys(main?.curves || {}).filter((name) => name !== "epoch");
@@ -142,7 +141,8 @@
       if (known.join() !== names) {
         names = known.join();
         const before = metric.value || "loss";
-        metric.replaceChildren(...known.map((name) => el("option", { value: name }, (METRICS[name] || [name])[0])));
+        metric.disabled = !known.length;
+        metric.replaceChildren(...(known.length ? [] : [el("option", { value: "" }, "nothing logged yet")]), ...known.map((name) => el("option", { value: name }, (METRICS[name] || [name])[0])));
         metric.value = known.includes(before) ? before : known[0] || "";
       }
       const name = metric.value, series = [];

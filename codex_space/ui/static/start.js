@@ -27,8 +27,8 @@
         item.dataset.state = state;
         bar.hidden = state !== "busy"; bar.firstChild.style.width = `${(run && share(run) || 0) * 100}%`;
         const left = run?.eta_s ? `, ${duration(run.eta_s)} left` : "";
-        setText(text, state === "done" ? `done in ${duration(elapsed(run))}` : state === "bad" ? `${run.state}: ${run.reason || "see the run's log"}`
-          : state === "busy" ? (run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}${left}` : run.phase || "preparing") : STEPS[i][1]);
+        setText(text, state === "done" ? `done in ${duration(elapsed(run))}` : state === "bad" ? `${space.WORDS[run.state]}: ${run.reason || "see the run's log"}`
+          : state === "busy" ? (run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}${left}` : space.doing(run)) : STEPS[i][1]);
       });
       const ready = runs[2]?.state === "succeeded";
       items[3].dataset.state = ready ? "busy" : "wait"; chatLink.hidden = !ready;
@@ -72,7 +72,7 @@
         if (!body?.run || body.run.id !== id) return;
         const { run: mine, curves } = body, over = space.isFinal(mine.state);
         box.hidden = false;
-        head.replaceChildren(el("small", {}, over ? "Newest run" : "Running now"), el("b", {}, mine.name), el("span", {}, [mine.state, mine.max_steps ? `step ${count(mine.step)} of ${count(mine.max_steps)}` : null, duration(elapsed(mine)) || null].filter(Boolean).join(" \u00b7 ")));
+        head.replaceChildren(el("small", {}, over ? "Newest run" : "Running now"), el("b", {}, mine.name), el("span", {}, [space.WORDS[mine.state], mine.max_steps ? `step ${count(mine.step)} of ${count(mine.max_steps)}` : null, duration(elapsed(mine)) || null].filter(Boolean).join(" \u00b7 ")));
         host.hidden = !curves.loss;
         if (curves.loss) chart.set([{ ...curves.loss, label: "loss", color: 0, weight: 0.6 }]);
       });

@@ -66,7 +66,8 @@ def layout(ctx: Context) -> DataTab:
                     label="Drop a file here, or click",
                     file_types=_ENDINGS,
                     type="filepath",
-                    height=120,
+                    height=140,
+                    show_label=False,
                     elem_id="data-upload",
                 )
                 with gr.Accordion("From the Hub", open=False, elem_id="data-hub"):
@@ -100,7 +101,7 @@ def layout(ctx: Context) -> DataTab:
         with gr.Column(scale=5, min_width=320, elem_classes="cs-card"):
             title = make_html(_NOTHING, elem_id="data-title")
             offset = gr.State(0)
-            with gr.Column(visible=False) as views, gr.Tabs(elem_classes="cs-sub", elem_id="data-views"):
+            with gr.Column(visible=False) as views, gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="data-views"):
                 with gr.Tab("Rows", id="rows"):
                     rows = make_html(elem_id="data-rows")
                     with gr.Row():

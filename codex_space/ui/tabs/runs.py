@@ -28,7 +28,7 @@ class RunsTab:
     checkpoints: gr.HTML
     search: gr.Textbox
     found: gr.HTML
-    recipe: gr.Code
+    recipe: gr.Textbox
     other: gr.Dropdown
     difference: gr.HTML
     name: gr.Textbox
@@ -70,7 +70,7 @@ def layout() -> RunsTab:
                     resume = gr.Button("Resume", size="md", interactive=False, min_width=110, elem_id="runs-resume")
                 why = make_html(view.render_why(view.NO_RUN), elem_id="runs-why")
                 make_html(html_template="", js_on_load=widget("runs-chart"), elem_id="runs-chart")
-            with gr.Column(elem_classes="cs-card"), gr.Tabs(elem_classes="cs-sub", elem_id="runs-views"):
+            with gr.Column(elem_classes="cs-card"), gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="runs-views"):
                 with gr.Tab("Checkpoints", id="checkpoints"):
                     checkpoints = make_html(
                         value="",
@@ -91,14 +91,21 @@ def layout() -> RunsTab:
     return RunsTab(chosen, save, stop, cancel, resume, why, checkpoints, search, found, recipe, other, difference, name, rename, clone, sure, delete, repo, fetch)  # fmt: skip
 
 
-def _layout_recipe() -> tuple[gr.Code, gr.Dropdown, gr.HTML]:
+def _layout_recipe() -> tuple[gr.Textbox, gr.Dropdown, gr.HTML]:
     with gr.Tab("Recipe", id="recipe"):
         other = gr.Dropdown(
             [], label="Compare with", info="Shows only the keys in which the two recipes differ.", elem_id="runs-other"
         )
         difference = make_html(_NO_OTHER, elem_id="runs-difference")
-        recipe = gr.Code(
-            language="yaml", label="Recipe as it was submitted", interactive=False, max_lines=30, elem_id="runs-recipe"
+        recipe = gr.Textbox(
+            label="Recipe as it was submitted",
+            info="To change and train it again, clone it on Manage.",
+            interactive=False,
+            lines=12,
+            max_lines=40,
+            buttons=["copy"],
+            elem_id="runs-recipe",
+            elem_classes="cs-mono",
         )
     return recipe, other, difference
 

@@ -1,0 +1,103 @@
+"""Completing, linking, rotating and verifying checkpoint folders, without a trainer."""
+
+import hashlib
+import json
+
+import pytest
+
+from codex_space.core.errors import TrainingError
+from codex_space.core.paths import MANIFEST, JobDir
+from codex_space.core.recipe import CheckpointsSection
+from codex_space.work import checkpoint
+
+
+def _folder(job: JobDir, step: int, **metrics: float):
+    folder = job.checkpoint(step)
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "optimizer.pt", "training_args.bin", "README.md"):
+        (folder / name).write_bytes(f"{name} {step}".encode())
+    size = checkpoint.complete(folder, run_id="run", step=step, kind="sft", base_model="a/b", metrics=metrics)
+    return folder, size
+
+
+@pytest.fixture
+def job(tmp_path):
+    return JobDir(tmp_path / "job")
+
+
+def test_the_manifest_holds_size_and_hash_of_every_file_and_names_those_of_the_resume(job):
+    folder, size = _folder(job, 3, eval_loss=1.5)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    content = b"model.safetensors 3"
+    assert manifest["files"]["model.safetensors"] == {
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    assert manifest["resume_files"] == ["optimizer.pt"]
+    assert manifest["metrics"] == {"eval_loss": 1.5}
+    assert size == sum(fact["size"] for fact in manifest["files"].values())
+
+
+def test_pickles_and_drafts_of_other_programs_do_not_stay(job):
+    folder, _ = _folder(job, 3)
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "optimizer.pt", MANIFEST}
+
+
+@pytest.mark.parametrize(
+    ("keep_last", "keep_best", "kept"),
+    [(1, 0, [5]), (2, 0, [4, 5]), (1, 1, [2, 5]), (1, 2, [2, 3, 5]), (9, 9, [1, 2, 3, 4, 5])],
+)
+def test_rotation_keeps_the_newest_and_the_best(job, keep_last, keep_best, kept):
+    for step, loss in enumerate((5.0, 1.0, 2.0, 3.0, 4.0), start=1):
+        _folder(job, step, eval_loss=loss)
+    checkpoint.rotate(job, CheckpointsSection(keep_last=keep_last, keep_best=keep_best))
+    assert job.checkpoint_steps() == kept
+
+
+def test_checkpoints_without_the_metric_are_never_the_best(job):
+    for step in (1, 2, 3):
+        _folder(job, step)
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=2))
+    assert job.checkpoint_steps() == [3]
+
+
+def test_rotation_takes_nothing_from_the_spool(job):
+    _folder(job, 1)
+    checkpoint.spool(job, 1)
+    _folder(job, 2)
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=0))
+    assert not job.checkpoint(1).exists()
+    assert (job.spooled(1) / "model.safetensors").read_bytes() == b"model.safetensors 1"
+    assert (job.spooled(1) / MANIFEST).is_file()
+
+
+def test_what_is_half_written_goes_and_what_is_complete_stays(job):
+    _folder(job, 1)
+    job.checkpoint(2).mkdir()
+    (job.checkpoint(2) / "model.safetensors").write_bytes(b"half")
+    (job.root / "checkpoint-notes").mkdir()
+    assert checkpoint.remove_incomplete(job) == ["checkpoint-2"]
+    assert job.checkpoint_steps() == [1]
+    assert (job.root / "checkpoint-notes").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
+def test_a_damaged_file_is_named(job, damage):
+    folder, _ = _folder(job, 1)
+    path = folder / "optimizer.pt"
+    checkpoint.verify(folder)
+    match damage:
+        case "changed":
+            path.write_bytes(b"Optimizer.pt 1")
+        case "cut":
+            path.write_bytes(b"opt")
+        case "missing":
+            path.unlink()
+    with pytest.raises(TrainingError, match=r"optimizer\.pt"):
+        checkpoint.verify(folder)
+
+
+def test_a_folder_without_a_manifest_is_not_gone_on_from(job):
+    job.checkpoint(1).mkdir(parents=True)
+    with pytest.raises(TrainingError, match="not complete"):
+        checkpoint.verify(job.checkpoint(1))
