@@ -98,7 +98,7 @@ class HubSection(Section):
     """Where checkpoints are pushed."""
 
     repo_id: str = Field(
-        pattern=r"^[\w.-]+/[\w.-]+$", description="Model repository `owner/name`; it is made when missing."
+        pattern=r"^\w[\w.-]*/\w[\w.-]*$", description="Model repository `owner/name`; it is made when missing."
     )
     private: bool = Field(default=True, description="Visibility of a repository that is made.")
     keep_rows: bool = Field(

@@ -1,29 +1,28 @@
 """Open any dataset reference of a recipe as a stream of checked rows."""
 
 import itertools
-import re
 import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from codex_space.core.errors import DataError
+from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import Workspace, share_dir
 from codex_space.core.recipe import DatasetSection, nearest
 from codex_space.data import catalog
 from codex_space.data.formats import PEEK_ROWS, Row, Shape, check_row, normalize, shape_of
-from codex_space.data.read import EXTENSIONS, iter_rows, unit
+from codex_space.data.read import iter_rows, unit
 
 STDLIB = "builtin:python-stdlib"
 MAX_STDLIB_FILE_BYTES = 1_000_000
 """Above it lies only generated code, such as codec tables."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NO_CODE_TO_LEARN = {"site-packages", "dist-packages", "test", "tests", "idlelib", "turtledemo", "lib2to3"}
 
 
 def is_hub_id(ref: str) -> bool:
     """Return whether this is a bare `owner/name`: no scheme, no data file's name, nothing on this disk."""
-    return bool(_HUB_ID.fullmatch(ref)) and not ref.endswith(EXTENSIONS) and not Path(ref).exists()
+    return looks_like_repo_id(ref) and not Path(ref).exists()
 
 
 def fetch_key(section: DatasetSection) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 import yaml
 
+from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.recipe import TrainingRecipe, parse_yaml
 from codex_space.hub.manifest import Manifest
 
-_HUB_ID = re.compile(r"[\w][\w.-]*/[\w.-]+")
 _LOCAL = re.compile(r"(/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")
-_NOT_HUB = ("run:", "fresh:", "dataset:", "sample:", "builtin:")
 
 
 def render_card(recipe: TrainingRecipe, manifest: Manifest, *, repo_id: str, recipe_text: str) -> str:
@@ -40,24 +39,15 @@ def share_recipe(text: str) -> str:
     return text
 
 
-def is_hub_id(reference: str) -> bool:
-    """Return whether a model or dataset reference is a Hub repository (by its shape)."""
-    if reference.startswith(_NOT_HUB) or _LOCAL.match(reference):
-        return False
-    return bool(_HUB_ID.fullmatch(reference)) and not reference.endswith(
-        (".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".gz")
-    )
-
-
 def _front_matter(recipe: TrainingRecipe, manifest: Manifest) -> dict[str, Any]:
     adapter = _is_adapter(manifest)
     tags = ["codex-space", recipe.__class__.__name__.removesuffix("Recipe").lower()]
     front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
     base = _model_reference(recipe)
-    if is_hub_id(base):
+    if looks_like_repo_id(base):
         front["base_model"] = base
         front["base_model_relation"] = "adapter" if adapter else "finetune"
-    datasets = sorted({row.path for row in recipe.datasets if is_hub_id(row.path)})
+    datasets = sorted({row.path for row in recipe.datasets if looks_like_repo_id(row.path)})
     if datasets:
         front["datasets"] = datasets
     front["tags"] = [*tags, "lora"] if adapter else tags
@@ -71,7 +61,7 @@ def _title(recipe: TrainingRecipe, repo_id: str) -> str:
 def _sentence(recipe: TrainingRecipe, manifest: Manifest) -> str:
     base = _model_reference(recipe)
     what = "A LoRA adapter" if _is_adapter(manifest) else "A language model"
-    origin = f" of [{base}](https://huggingface.co/{base})" if is_hub_id(base) else ""
+    origin = f" of [{base}](https://huggingface.co/{base})" if looks_like_repo_id(base) else ""
     sources = ", ".join(f"`{_last_part(row.path)}`" for row in recipe.datasets)
     return f"{what}{origin}, trained on {sources}, at optimizer step {manifest.step} ({manifest.kind})."
 

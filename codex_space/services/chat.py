@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,6 +46,7 @@ class Chat:
         command = [sys.executable, "-m", "codex_space.work.chat"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
         self._loaded = ""
+        self._stopped = threading.Event()
         self._has_gpu = bool(list_gpus())
 
     def sources(self) -> list[ChatSource]:
@@ -75,11 +77,15 @@ class Chat:
             RunError: There is no such run.
         """
         self._require_free_gpu()
+        self._stopped.clear()
         path = references.resolve_model(self._ctx.workspace, ref)
         if self._loaded != path or self._worker.pid is None:
             for _ in self._worker.ask("load", ref=path):
                 pass
             self._loaded = path
+        if self._stopped.is_set():  # asked while the model was loading
+            yield ChatDelta("", done=True)
+            return
         asked = {
             "messages": messages,
             "max_new_tokens": max(1, min(int(max_new_tokens), MAX_NEW_TOKENS)),
@@ -94,6 +100,7 @@ class Chat:
 
     def stop(self) -> None:
         """End the answer that is being written."""
+        self._stopped.set()
         with contextlib.suppress(ModelError):
             self._worker.stop()
 

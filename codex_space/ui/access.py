@@ -135,5 +135,9 @@ def _same_origin(headers: Mapping[str, str]) -> bool:
     """Programs that are no browser send neither header; a browser always sends one of them with a change."""
     origin = headers.get("origin")
     if origin is not None:
-        return bool(headers.get("host")) and urlsplit(origin).netloc.lower() == headers["host"].lower()
+        try:
+            asked_from = urlsplit(origin).netloc.lower()
+        except ValueError:  # such as http://[oops
+            return False
+        return bool(headers.get("host")) and asked_from == headers["host"].lower()
     return headers.get("sec-fetch-site", "none") in {"same-origin", "none"}

@@ -55,6 +55,7 @@ def _wire_links(
 ) -> None:
     """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME` and `#playground/REF`."""
     outputs = [train_tab.preset, train_tab.text, chat_tab.source, *data_tab.shown]
+    at_source, at_data = 2, 3
 
     @shows_errors
     def follow(place: str, text: str) -> list[object]:
@@ -65,9 +66,9 @@ def _wire_links(
             updates[0] = preset or gr.skip()
         elif tab == "playground":
             found = chat.sources()
-            updates[2] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
+            updates[at_source] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
         elif tab == "data":
-            updates[3:] = data.show(ctx, rest, 0)
+            updates[at_data:] = data.show(ctx, rest, 0)
         return updates
 
     links.select(follow, [links, train_tab.text], outputs, show_progress="hidden", api_visibility="private")

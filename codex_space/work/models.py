@@ -3,6 +3,7 @@
 Only safetensors weights are loaded, and no code that comes with a model is run.
 """
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -240,9 +241,11 @@ def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
     """
     names = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)}
     last_parts = sorted({name.rpartition(".")[2] for name in names})
-    targets = section.target_modules if isinstance(section.target_modules, list) else []
+    given = section.target_modules
+    targets = given if isinstance(given, list) else [given] if given != "all-linear" else []
     for wanted in [*targets, *(section.modules_to_save or [])]:
-        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+        as_pattern = wanted is given  # PEFT reads one text as a regular expression for whole names
+        if not any(_names(wanted, name, as_pattern=as_pattern) for name in names):
             raise ModelError(
                 f"no layer of this model is named {wanted!r}",
                 where="lora.target_modules",
@@ -266,6 +269,15 @@ def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
         use_dora=section.use_dora,
         ensure_weight_tying=tied and bool(section.modules_to_save),
     )
+
+
+def _names(wanted: str, name: str, *, as_pattern: bool) -> bool:
+    if as_pattern:
+        try:
+            return re.fullmatch(wanted, name) is not None
+        except re.error:
+            return False
+    return name == wanted or name.endswith(f".{wanted}")
 
 
 def device_map() -> dict[str, int] | None:

@@ -81,3 +81,8 @@ def test_a_wrong_recipe_is_refused_by_name(text, said):
 @pytest.mark.parametrize("override", ["novalue", "=3", "name.deeper.x=1", "datasets.7.path=x"])
 def test_a_wrong_override_is_refused(override):
     assert refusal(GOOD, override)
+
+
+@pytest.mark.parametrize("repo_id", ["../x", "a/..", "a", "a/b/c", "a b/c", "-a/b", "a/", "/b", "a/b?c"])
+def test_a_repository_name_that_is_no_owner_and_name_is_refused(repo_id):
+    assert "hub.repo_id" in refusal(GOOD, f"hub.repo_id={repo_id!r}")

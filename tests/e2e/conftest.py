@@ -104,6 +104,7 @@ class Tab:
             self.outside.append(url)
 
     def go(self, name):
+        self.page.get_by_role("tab", name="Start", exact=True).wait_for()
         tab = self.page.get_by_role("tab", name=name, exact=True)
         if tab.is_visible():
             tab.click()

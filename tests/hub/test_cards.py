@@ -3,9 +3,10 @@
 import pytest
 import yaml
 
+from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import SftRecipe, parse_recipe
-from codex_space.hub.cards import is_hub_id, render_card, share_recipe
+from codex_space.hub.cards import render_card, share_recipe
 from codex_space.hub.manifest import Manifest, parse_manifest
 from tests.fakes.checkpoints import RECIPE, write_checkpoint
 
@@ -82,4 +83,4 @@ def test_a_recipe_without_local_paths_stays_as_written() -> None:
     ],
 )  # fmt: skip
 def test_a_hub_id_is_told_from_other_references(reference: str, expected: bool) -> None:
-    assert is_hub_id(reference) is expected
+    assert looks_like_repo_id(reference) is expected

@@ -124,8 +124,14 @@ def test_every_button_works_or_says_why_not_in_every_state(run, state):
 
 def test_resume_says_from_where_or_why_not(run):
     stopped = dataclasses.replace(run, state="stopped")
-    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=1200).resume.why.lower() == "goes on from step 1,200"
-    assert runs_view.actions_of(stopped, resume_blocked="", resume_step=0).resume.why.lower() == "starts from the beginning"
+    assert (
+        runs_view.actions_of(stopped, resume_blocked="", resume_step=1200).resume.why.lower()
+        == "goes on from step 1,200"
+    )
+    assert (
+        runs_view.actions_of(stopped, resume_blocked="", resume_step=0).resume.why.lower()
+        == "starts from the beginning"
+    )
     assert runs_view.actions_of(stopped, resume_blocked="its folder is gone", resume_step=0).resume == runs_view.Action(
         False, "its folder is gone"
     )

@@ -101,7 +101,10 @@ def layout(ctx: Context) -> DataTab:
         with gr.Column(scale=5, min_width=320, elem_classes="cs-card"):
             title = make_html(_NOTHING, elem_id="data-title")
             offset = gr.State(0)
-            with gr.Column(visible=False) as views, gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="data-views"):
+            with (
+                gr.Column(visible=False) as views,
+                gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="data-views"),
+            ):
                 with gr.Tab("Rows", id="rows"):
                     rows = make_html(elem_id="data-rows")
                     with gr.Row():

@@ -6,11 +6,12 @@ from typing import Any
 
 import gradio as gr
 
-from codex_space.core.errors import CodexError
+from codex_space.core.errors import CodexError, ModelError
 from codex_space.services.chat import MAX_NEW_TOKENS, Chat, ChatSource
 from codex_space.ui.errors import message_of
 from codex_space.ui.theme import make_html
 from codex_space.ui.views.markup import render_empty
+from codex_space.ui.views.playground import render_answer, render_speed
 
 Messages = list[dict[str, str]]
 
@@ -47,18 +48,18 @@ def layout(tab: gr.Tab, chat: Chat) -> PlaygroundTab:
     found = chat.sources()
     empty = make_html(_NO_MODEL, visible=not found, elem_id="chat-empty")
     history = gr.State([])
-    with gr.Column(visible=bool(found)) as body:
+    with gr.Column(visible=bool(found), elem_classes="cs-card") as body:
         source = gr.Dropdown(
             choices_of(found), value=found[0].ref if found else None, label="Model", elem_id="chat-source",
             info="A run's checkpoint; it is loaded with the first question, which takes a few seconds.", allow_custom_value=True,
         )  # fmt: skip
         log = gr.Chatbot(
-            label="Conversation", height=460, layout="panel", placeholder=_PLACEHOLDER, buttons=["copy"], elem_id="chat-log",
+            label="Conversation", show_label=False, height=460, layout="panel", placeholder=_PLACEHOLDER, buttons=["copy"], elem_id="chat-log",
             feedback_options=None,
         )  # fmt: skip
         with gr.Row(equal_height=False):
             text = gr.Textbox(
-                label="Message", lines=2, max_lines=8, scale=6, min_width=240, elem_id="chat-input",
+                label="Message", lines=1, max_lines=8, scale=6, min_width=240, elem_id="chat-input",
                 info="Enter sends, Shift+Enter starts a new line.", placeholder="Write a function that adds two numbers.",
             )  # fmt: skip
             with gr.Column(scale=1, min_width=130):
@@ -107,30 +108,37 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
             yield [gr.skip() for _ in range(5)]
             return
         asked = [*history, {"role": "user", "content": text.strip()}]
-        yield [[*asked, _said("\u2026")], "", history, *_busy(True)]
+        yield [[*asked, _said("*Waiting for the model.*")], "", history, *_busy(True)]
         parts: list[str] = []
         foot = ""
         try:
             if not ref:
-                raise gr.Error("Choose a model first.", print_exception=False)
+                raise ModelError("no model is chosen", cure="Choose one above.")
             for delta in chat.stream(
                 ref, asked, max_new_tokens=int(max_new_tokens), temperature=temperature, top_p=top_p
             ):
                 parts.append(delta.text)
                 if delta.done:
-                    foot = f"\n\n*{delta.num_tokens:,} tokens · {delta.tokens_per_s:.1f} tokens/s*"
-                yield [[*asked, _said("".join(parts) + foot)], gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+                    foot = render_speed(delta.num_tokens, delta.tokens_per_s)
+                yield [[*asked, _said(render_answer("".join(parts), foot))], gr.skip(), gr.skip(), gr.skip(), gr.skip()]
         except CodexError as error:
             shown = [*asked, _said(f"**Not answered.** {message_of(error)}")]
             yield [shown, gr.skip(), history, *_busy(False)]
             return
-        yield [[*asked, _said("".join(parts) + foot)], gr.skip(), [*asked, _said("".join(parts))], *_busy(False)]
+        yield [
+            [*asked, _said(render_answer("".join(parts), foot))],
+            gr.skip(),
+            [*asked, _said("".join(parts))],
+            *_busy(False),
+        ]
 
     def list_models(chosen: str | None) -> list[object]:
         found = chat.sources()
         known = [source.ref for source in found]
-        value = chosen if chosen in known or (chosen and not known) else known[0] if known else None
-        return [gr.HTML(visible=not found), gr.Column(visible=bool(found)), gr.Dropdown(choices_of(found), value=value)]
+        # A known choice is left alone: a link may be setting it at this moment.
+        keep = chosen in known or not known
+        menu = gr.Dropdown(choices_of(found)) if keep else gr.Dropdown(choices_of(found), value=known[0])
+        return [gr.HTML(visible=not found), gr.Column(visible=bool(found)), menu]
 
     inputs = [tab.source, tab.text, tab.history, tab.max_new_tokens, tab.temperature, tab.top_p]
     outputs = [tab.log, tab.text, tab.history, tab.send, tab.stop]
@@ -145,8 +153,14 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
         api_visibility="private",
     )
     tab.stop.click(chat.stop, None, None, show_progress="hidden", concurrency_limit=None, api_visibility="private")
-    tab.clear.click(lambda: ([], []), None, [tab.log, tab.history], show_progress="hidden", api_visibility="private")
-    tab.source.input(lambda: ([], []), None, [tab.log, tab.history], show_progress="hidden", api_visibility="private")
+    gr.on(
+        [tab.clear.click, tab.log.clear, tab.source.input],
+        lambda: ([], []),
+        None,
+        [tab.log, tab.history],
+        show_progress="hidden",
+        api_visibility="private",
+    )
     tab.tab.select(
         list_models, tab.source, [tab.empty, tab.body, tab.source], show_progress="hidden", api_visibility="private"
     )

@@ -75,7 +75,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     value="", html_template="", state=_settings_state(text_now, FIRST_PRESET),
                     js_on_load=widget("train-settings", "input"), elem_id="train-settings",
                 )  # fmt: skip
-        with gr.Column(scale=2, min_width=320):
+        with gr.Column(scale=2, min_width=320, elem_id="train-side"):
             with gr.Column(elem_classes="cs-card", elem_id="train-card"):
                 verdict = make_html(
                     render_checks([render_check(None, "Recipe", "is being checked")]), elem_id="train-ready"
