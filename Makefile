@@ -15,7 +15,7 @@ check: .venv/dev.stamp
 	.venv/bin/ruff format --check .
 	.venv/bin/ty check --error-on-warning
 	.venv/bin/lint-imports
-	.venv/bin/python scripts/check_secrets.py
+	git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --baseline .secrets.baseline
 
 soak: .venv/dev.stamp
 	.venv/bin/python -m pytest -m soak --timeout 7200

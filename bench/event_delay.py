@@ -34,7 +34,9 @@ def main() -> dict[str, object]:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             command = [sys.executable, "-m", "codex_space", "train", "-", "--workspace", str(workspace)]
-            process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environ(), cwd=REPO)
+            process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environ(), cwd=REPO
+            )
             assert process.stdin is not None
             process.stdin.write(recipe.encode())
             process.stdin.close()

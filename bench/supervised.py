@@ -25,7 +25,15 @@ def main() -> dict[str, object]:
         ours = [sys.executable, "-m", "codex_space", "train", "-", "--json", "--workspace", str(folder / "workspace")]
         recipe = recipe_text(base, rows, "supervised", STEPS)
         for pair in range(PAIRS + 1):
-            theirs = [sys.executable, "-m", "bench.bare_sft", str(base), str(rows), str(folder / f"bare-{pair}"), str(STEPS)]
+            theirs = [
+                sys.executable,
+                "-m",
+                "bench.bare_sft",
+                str(base),
+                str(rows),
+                str(folder / f"bare-{pair}"),
+                str(STEPS),
+            ]
             took = {}
             for which in ("ours", "bare") if pair % 2 else ("bare", "ours"):
                 started = time.monotonic()

@@ -31,7 +31,9 @@ def main() -> dict[str, object]:
                 order = (0, VIEWERS) if pair % 2 == 0 else (VIEWERS, 0)
                 took = {}
                 for count in order:
-                    took[count], measured = _train(workspace, address, recipe_text(base, rows, f"{count} viewers"), count)
+                    took[count], measured = _train(
+                        workspace, address, recipe_text(base, rows, f"{count} viewers"), count
+                    )
                     latencies_ms += measured
                 ratios.append(took[VIEWERS] / took[0])
                 alone_s.append(took[0])
@@ -85,7 +87,11 @@ def _running_id(workspace: Path) -> str:
     """Return the newest run once its worker has said that it is ready."""
     while True:
         folders = sorted(path for path in (workspace / "runs").glob("*-sft-*"))
-        if folders and b'"ready"' in _read(folders[-1] / "events.jsonl") and b'"done"' not in _read(folders[-1] / "events.jsonl"):
+        if (
+            folders
+            and b'"ready"' in _read(folders[-1] / "events.jsonl")
+            and b'"done"' not in _read(folders[-1] / "events.jsonl")
+        ):
             return folders[-1].name
         time.sleep(0.05)
 

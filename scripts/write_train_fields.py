@@ -9,7 +9,7 @@ from typing import Any
 FIELDS = Path(__file__).parent.parent / "configs" / "fields"
 
 
-def describe(config: type) -> dict[str, dict[str, Any]]:
+def describe(config: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401  # any dataclass
     """Return {name: {type, default, help}} for a config dataclass."""
     hints = typing.get_type_hints(config)
     return {

@@ -58,7 +58,12 @@ def test_no_secret_is_needed_at_build_and_the_environment_block_is_whole():
     text = (REPO / "Dockerfile").read_text()
     assert "--mount=type=secret" not in text
     assert "TOKEN" not in text
-    for line in ("SYSTEM=spaces", "GRADIO_SERVER_NAME=0.0.0.0", "GRADIO_ANALYTICS_ENABLED=False", "GRADIO_RUN_HISTORY=False"):
+    for line in (
+        "SYSTEM=spaces",
+        "GRADIO_SERVER_NAME=0.0.0.0",
+        "GRADIO_ANALYTICS_ENABLED=False",
+        "GRADIO_RUN_HISTORY=False",
+    ):
         assert line in text
 
 
@@ -67,7 +72,9 @@ def test_debian_knows_every_package_the_dockerfile_installs():
         pytest.skip("no apt-cache on this machine")
     run = next(rest for step, rest in dockerfile_steps() if step == "RUN" and "apt-get install" in rest)
     names = run.split("--no-install-recommends")[1].split("&&")[0].split()
-    shown = subprocess.run(["apt-cache", "show", "--no-all-versions", *names], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["apt-cache", "show", "--no-all-versions", *names], capture_output=True, text=True, check=False
+    )
     if not shown.stdout:
         pytest.skip("apt-cache holds no package lists on this machine")
     assert set(re.findall(r"^Package: (\S+)", shown.stdout, re.M)) == set(names)

@@ -3,7 +3,7 @@
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.paths import Workspace
@@ -13,7 +13,7 @@ from codex_space.services.context import Context, open_context
 
 
 @contextlib.contextmanager
-def opened(args: argparse.Namespace, *, own: bool = False) -> Iterator[Context]:
+def opened(args: argparse.Namespace, *, own: bool = False) -> Generator[Context]:
     """Yield a context for `--workspace`; with `own`, own it unless a page or another command does already."""
     settings = read_settings(workspace=args.workspace)
     if own and is_owned(Workspace(settings.workspace)) is None:

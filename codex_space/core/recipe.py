@@ -201,7 +201,7 @@ class _Loader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
-            line = node.start_mark.line + 1
+            line = node.start_mark.line + 1 if node.start_mark else 1
             raise RecipeError(
                 f"the key {twice!r} is given twice", where=f"recipe line {line}", cure="Keep one of them."
             )

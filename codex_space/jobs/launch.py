@@ -64,9 +64,7 @@ def launch_facts(
     }
 
 
-def worker_environ(
-    environ: Mapping[str, str], *, num_threads: int, offline: bool
-) -> dict[str, str]:
+def worker_environ(environ: Mapping[str, str], *, num_threads: int, offline: bool) -> dict[str, str]:
     """Return the part of the environment that a worker may see, with what keeps it quiet and repeatable."""
     kept = {
         name: value

@@ -15,7 +15,7 @@ from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
 from codex_space.store.checkpoints import Checkpoint
-from codex_space.store.runs import ACTIVE, FINAL, Run
+from codex_space.store.runs import ACTIVE, FINAL, Run, Verb
 
 
 def submit(
@@ -201,7 +201,7 @@ def differences(ctx: Context, run_id: str, other_id: str) -> list[tuple[str, Any
     return [(key, here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)]
 
 
-def _wish(ctx: Context, run_id: str, verb: str) -> None:
+def _wish(ctx: Context, run_id: str, verb: Verb) -> None:
     run = show(ctx, run_id)
     if run.state in FINAL:
         raise RunError(f"it has ended already ({run.state})", where=run.id)

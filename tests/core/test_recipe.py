@@ -65,7 +65,10 @@ def test_every_shipped_recipe_parses_and_has_a_title(preset):
         (GOOD.replace("[{path: sample:python-first-chat}]", "[]"), "at least 1 item"),
         (GOOD.replace("name: codex-lora", "name: <script>"), "should match pattern"),
         (GOOD + "name: twice\n", "is given twice"),
-        (GOOD.replace("lora: {r: 8}", "").replace("fresh:tiny", "fresh:tiny, load_in_4bit: true"), "needs a lora section"),
+        (
+            GOOD.replace("lora: {r: 8}", "").replace("fresh:tiny", "fresh:tiny, load_in_4bit: true"),
+            "needs a lora section",
+        ),
         ("a: [", "not YAML"),
         ("- 1", "is a mapping"),
         ("", "is a mapping"),

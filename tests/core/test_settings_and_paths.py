@@ -38,7 +38,9 @@ def test_only_loopback_counts_as_loopback(host):
     assert read_settings({}).is_loopback
 
 
-@pytest.mark.parametrize("run_id", ["../../etc", "", ".", "20261121-001530-sft-k3f9/..", "a\x00b", "20261121-001530-sft-K3F9"])
+@pytest.mark.parametrize(
+    "run_id", ["../../etc", "", ".", "20261121-001530-sft-k3f9/..", "a\x00b", "20261121-001530-sft-K3F9"]
+)
 def test_an_id_that_is_not_ours_never_becomes_a_path(tmp_path, run_id):
     with pytest.raises(RunError):
         Workspace(tmp_path).job(run_id)

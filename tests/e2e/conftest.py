@@ -30,7 +30,16 @@ class Page:
         self.address = f"http://127.0.0.1:{self.port}"
 
     def start(self):
-        command = [sys.executable, "-m", "codex_space", "serve", "--port", str(self.port), "--workspace", str(self.workspace)]
+        command = [
+            sys.executable,
+            "-m",
+            "codex_space",
+            "serve",
+            "--port",
+            str(self.port),
+            "--workspace",
+            str(self.workspace),
+        ]
         log = (self.workspace.parent / "page.log").open("ab")
         self.process = subprocess.Popen(command, env=self.environ, stdout=log, stderr=log, cwd=REPO)
         log.close()

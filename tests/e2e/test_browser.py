@@ -11,7 +11,8 @@ from playwright.sync_api import expect
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROWS = [
-    {"prompt": f"Write a function that adds {n}.", "completion": f"def add{n}(x):\n    return x + {n}\n"} for n in range(60)
+    {"prompt": f"Write a function that adds {n}.", "completion": f"def add{n}(x):\n    return x + {n}\n"}
+    for n in range(60)
 ]
 LONG = ["train.max_steps=400", "checkpoints.every_steps=20", "train.logging_steps=1"]
 
@@ -46,7 +47,9 @@ def queue(page, *overrides, recipe="sft/tiny-cpu"):
         stderr=subprocess.DEVNULL,
     )
     try:
-        return wait_for(lambda: next((run["id"] for run in all_runs(page) if run["id"] not in before), None), 60, "the run")
+        return wait_for(
+            lambda: next((run["id"] for run in all_runs(page) if run["id"] not in before), None), 60, "the run"
+        )
     finally:
         process.kill()  # it only looks on
         process.wait()

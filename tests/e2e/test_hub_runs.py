@@ -43,7 +43,13 @@ def command(*args, workspace):
 
 def train(workspace, recipe, env):
     done = subprocess.run(
-        command("train", "-", "--json", workspace=workspace), input=recipe, env=env, capture_output=True, text=True, timeout=400, cwd=REPO
+        command("train", "-", "--json", workspace=workspace),
+        input=recipe,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=REPO,
     )
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
     return json.loads(done.stdout)
@@ -59,7 +65,11 @@ def losses(workspace, run_id):
     from codex_space.core.events import current_events, read_events
 
     events = current_events(read_events(JobDir(workspace / "runs" / run_id).events)[0])
-    return {event["step"]: event["metrics"]["loss"] for event in events if event["e"] == "log" and "loss" in event["metrics"]}
+    return {
+        event["step"]: event["metrics"]["loss"]
+        for event in events
+        if event["e"] == "log" and "loss" in event["metrics"]
+    }
 
 
 def kill_everything(process, workspace):
@@ -76,7 +86,11 @@ def test_every_checkpoint_is_on_the_hub_and_the_hub_alone_is_enough_to_go_on(hub
     undisturbed = train(tmp_path / "undisturbed", RECIPE, dict(os.environ))
     lost = tmp_path / "lost"
     process = subprocess.Popen(
-        command("train", "-", workspace=lost), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environ(hub), cwd=REPO
+        command("train", "-", workspace=lost),
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environ(hub),
+        cwd=REPO,
     )
     process.stdin.write((RECIPE + TO_HUB).encode())
     process.stdin.close()
@@ -90,7 +104,12 @@ def test_every_checkpoint_is_on_the_hub_and_the_hub_alone_is_enough_to_go_on(hub
 
     found = tmp_path / "found"
     done = subprocess.run(
-        command("runs", "resume-from-hub", "ada/model", "--json", workspace=found), env=environ(hub), capture_output=True, text=True, timeout=400, cwd=REPO
+        command("runs", "resume-from-hub", "ada/model", "--json", workspace=found),
+        env=environ(hub),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        cwd=REPO,
     )
     assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
     summary = json.loads(done.stdout)
@@ -111,16 +130,20 @@ def test_a_hub_that_refuses_for_a_while_delays_uploads_and_nothing_else(hub, tmp
     assert {"step-6", "step-12", "step-18", "step-24"} <= set(hub.repo("ada/slow")["tags"])
 
 
-@pytest.mark.parametrize(
-    ("token", "said"), [("hf_read", "cannot write"), ("hf_unknown", "token"), (None, "token")]
-)
+@pytest.mark.parametrize(("token", "said"), [("hf_read", "cannot write"), ("hf_unknown", "token"), (None, "token")])
 def test_a_token_that_cannot_write_is_refused_before_anything_starts(hub, tmp_path, token, said):
     env = environ(hub)
     env.pop("HF_TOKEN")
     if token:
         env["HF_TOKEN"] = token
     done = subprocess.run(
-        command("train", "-", workspace=tmp_path), input=RECIPE + TO_HUB, env=env, capture_output=True, text=True, timeout=120, cwd=REPO
+        command("train", "-", workspace=tmp_path),
+        input=RECIPE + TO_HUB,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=REPO,
     )
     assert done.returncode == 1
     assert said in done.stderr

@@ -11,6 +11,8 @@ from codex_space.services.context import open_context
 @pytest.fixture
 def ctx(tmp_path):
     ticks = itertools.count(1_700_000_000)
-    context = open_context(read_settings({"CODEX_SPACE_HOME": str(tmp_path / "workspace")}), lambda: float(next(ticks)), own=False)
+    context = open_context(
+        read_settings({"CODEX_SPACE_HOME": str(tmp_path / "workspace")}), lambda: float(next(ticks)), own=False
+    )
     yield context
     context.close()

@@ -26,7 +26,9 @@ def test_a_shipped_recipe_is_its_name_alone(preset):
 
 def test_changed_fields_become_overrides_that_give_the_same_recipe():
     preset = read_recipe_text("sft/tiny-cpu")
-    changed = parse_recipe(preset, ["name=my run", "train.learning_rate=3e-4", "lora.r=32", "datasets.0.path=it's here.jsonl"])
+    changed = parse_recipe(
+        preset, ["name=my run", "train.learning_rate=3e-4", "lora.r=32", "datasets.0.path=it's here.jsonl"]
+    )
     from codex_space.core.recipe import render_recipe
 
     assert parsed_again(command_line(render_recipe(changed))) == changed

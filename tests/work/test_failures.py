@@ -29,10 +29,9 @@ def test_a_full_disk_is_known_in_all_its_disguises(error):
 
 @pytest.mark.parametrize("error", FULL, ids=lambda error: str(error)[:30])
 def test_a_full_disk_is_known_behind_another_error(error):
-    try:
-        raise ValueError("saving failed") from error
-    except ValueError as outer:
-        assert is_disk_full(outer)
+    outer = ValueError("saving failed")
+    outer.__cause__ = error
+    assert is_disk_full(outer)
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
