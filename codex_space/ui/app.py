@@ -22,7 +22,7 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
     with demo:
         make_html(html_template="", js_on_load=widget("topbar"), elem_id="top-bar")
         links = make_html(value="", html_template="", js_on_load=widget("links", "select"), elem_id="page-links")
-        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Start", id="start", elem_id="start-tab"):
                 start_tab = start.layout(ctx)
             with gr.Tab("Data", id="data", elem_id="data-tab"):
@@ -38,7 +38,7 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
         start.wire(start_tab, demo, ctx)
         data.wire(data_tab, demo, ctx)
         train.wire(train_tab, demo, ctx)
-        runs.wire(runs_tab, ctx, train_tab.text, tabs)
+        runs.wire(runs_tab, ctx, train_tab.text)
         playground.wire(chat_tab, chat)
         space.wire(space_tab, ctx)
         _wire_links(links, train_tab, data_tab, chat_tab, ctx, chat)

@@ -21,6 +21,7 @@ from codex_space.ui.live_routes import build_routes
 from codex_space.ui.theme import CSS, HEAD, make_theme
 
 MAX_UPLOAD_SIZE = "4gb"
+NEVER = 1 << 60
 
 _log = logging.getLogger(__name__)
 
@@ -105,6 +106,8 @@ def launch(ctx: Context) -> Page:
             where=settings.host,
             cure="Give another one with --port.",
         ) from error
+    # gradio 6.31 sums up all events since the start with pandas after each one, for a page we do not open
+    demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER
     return Page(demo, url, chat, live)
 
 

@@ -1,9 +1,8 @@
-"""Find and load base models, adapters and tokenizers; precision, quantisation and LoRA are decided here.
+"""Find and load base models, adapters and tokenizers; precision and quantisation are decided here.
 
 Only safetensors weights are loaded, and no code that comes with a model is run.
 """
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import LoraConfig, PeftModel
+from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -28,7 +27,7 @@ from codex_space.core import durable
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.presets import read_architecture
-from codex_space.core.recipe import LoraSection, ModelSection, nearest
+from codex_space.core.recipe import ModelSection, nearest
 from codex_space.core.settings import read_settings
 from codex_space.work.attempt import Attempt
 from codex_space.work.checkpoint import RESUME_FILES
@@ -231,53 +230,6 @@ def base_of(adapter: Path) -> str:
             cure="Train again: the run's folder should hold it.",
         )
     return str(path)
-
-
-def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
-    """Return PEFT's settings after checking that each named layer is there.
-
-    Raises:
-        ModelError: A name fits no layer; PEFT would pass over it in silence as long as another one fits.
-    """
-    names = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)}
-    last_parts = sorted({name.rpartition(".")[2] for name in names})
-    given = section.target_modules
-    targets = given if isinstance(given, list) else [given] if given != "all-linear" else []
-    for wanted in [*targets, *(section.modules_to_save or [])]:
-        as_pattern = wanted is given  # PEFT reads one text as a regular expression for whole names
-        if not any(_names(wanted, name, as_pattern=as_pattern) for name in names):
-            raise ModelError(
-                f"no layer of this model is named {wanted!r}",
-                where="lora.target_modules",
-                cure=f"{nearest(wanted, last_parts)} Or write all-linear.",
-            )
-    if "lm_head" in targets:
-        raise ModelError(
-            "an adapter on lm_head would not be trained",
-            where="lora.target_modules",
-            cure="Take it out, or train it in full with lora.modules_to_save.",
-        )
-    tied = bool(getattr(model.config, "tie_word_embeddings", False))
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=section.r,
-        lora_alpha=section.lora_alpha,
-        lora_dropout=section.lora_dropout,
-        target_modules=section.target_modules,
-        modules_to_save=section.modules_to_save,
-        use_rslora=section.use_rslora,
-        use_dora=section.use_dora,
-        ensure_weight_tying=tied and bool(section.modules_to_save),
-    )
-
-
-def _names(wanted: str, name: str, *, as_pattern: bool) -> bool:
-    if as_pattern:
-        try:
-            return re.fullmatch(wanted, name) is not None
-        except re.error:
-            return False
-    return name == wanted or name.endswith(f".{wanted}")
 
 
 def device_map() -> dict[str, int] | None:

@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from codex_space.core.errors import DataError, ModelError
 from codex_space.core.recipe import SftRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import arguments, models, report, rows, templates, token_check
+from codex_space.work import adapters, arguments, models, report, rows, templates, token_check
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def _build(
             train_dataset=train,
             eval_dataset=validation,
             processing_class=tokenizer,
-            peft_config=models.lora_config(recipe.lora, model) if recipe.lora else None,
+            peft_config=adapters.lora_config(recipe.lora, model) if recipe.lora else None,
         )
     except RuntimeError as error:
         if "no assistant tokens" in str(error):
@@ -139,8 +139,8 @@ def _as_turns(row: dict[str, str]) -> dict[str, list[dict[str, str]]]:
 
 def _require_trainable(model: PreTrainedModel, recipe: SftRecipe) -> None:
     """Refuse adapters that did not attach."""
-    adapters = [name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" in name]
-    if recipe.lora and not adapters:
+    attached = [name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" in name]
+    if recipe.lora and not attached:
         raise ModelError("no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear.")
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     log.info("%s of %s parameters are trained", f"{trainable:,}", f"{model.num_parameters():,}")

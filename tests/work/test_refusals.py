@@ -13,7 +13,7 @@ OTHER_ID = "20261121-001540-sft-bbbb"
 @pytest.mark.parametrize(
     ("changes", "rows", "sentence"),
     [
-        ({"train": {"max_length": 8}}, chat_rows(), "max_length"),
+        ({"train": {"max_length": 8}}, chat_rows(), "has a token to train on"),
         ({"lora": {"target_modules": ["q_prj"]}}, chat_rows(), "Did you mean 'q_proj'"),
         ({"lora": {"target_modules": ["lm_head"]}}, chat_rows(), "lm_head"),
         ({"lora": {"target_modules": "nothing_like_it"}}, chat_rows(), "lora"),

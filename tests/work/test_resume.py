@@ -51,6 +51,15 @@ def test_a_stopped_run_ends_bit_identical_to_one_that_was_not(make_job, moment):
     assert weights(halted.dir.checkpoint(6)) == weights(whole.dir.checkpoint(6))
 
 
+def test_a_resumed_curve_averages_the_same_steps_where_logs_and_checkpoints_do_not_meet(make_job):
+    recipe = sft_recipe(train={"max_steps": 8, "logging_steps": 4}, checkpoints={"every_steps": 3, "keep_last": 20})
+    job = make_job(recipe, chat_rows())
+    assert job.run() == 0
+    whole = job.curve("loss")
+    assert job.run(attempt=2, resume_from_step=3) == 0
+    assert job.curve("loss") == whole
+
+
 def test_save_now_changes_nothing_in_what_comes_after(make_job):
     recipe = sft_recipe(lora=DROPOUT, train={"max_steps": 6}, checkpoints={"every_steps": 6})
     whole = make_job(recipe, chat_rows())

@@ -184,7 +184,7 @@
       const id = body.run.id, cell = (...what) => el("td", {}, ...what);
       place.replaceChildren(el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, el("table", { class: "cs-table" },
         el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", "Size", "Where", ""].map((name) => el("th", { scope: "col" }, name)))),
-        el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)), cell(bytes(row.size_bytes)),
+        el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)), cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
           cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
           cell(row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
             row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));

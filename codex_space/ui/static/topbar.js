@@ -20,7 +20,7 @@
 
   space.widget("topbar", (element) => {
     const machine = el("span", { class: "cs-chip", title: "What this program runs on" }, "\u2026");
-    const holder = el("a", { class: "cs-holder", href: "#runs" }, el("span", { class: "cs-dot" }), el("span", { class: "cs-holder-text" }, "Nothing is running"), el("span", { class: "cs-bar" }, el("i")));
+    const holder = el("a", { class: "cs-holder", href: "#runs" }, el("span", { class: "cs-dot" }), el("span", { class: "cs-holder-text" }, "Nothing is running"), el("span", { class: "cs-holder-num" }), el("span", { class: "cs-bar" }, el("i")));
     const lost = el("span", { class: "cs-offline", hidden: true, role: "alert" }, "Connection lost, trying again");
     element.append(el("header", { class: "cs-top" },
       el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, el("span", { class: "cs-grow" }), lost, holder));
@@ -29,7 +29,8 @@
     const fill = (run) => {
       const part = share(run), left = run && run.eta_s ? `, ${duration(run.eta_s)} left` : "";
       const verb = { preflight: "Preparing", running: "Training", stopping: "Stopping" }[run?.state] || "";
-      setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}${part === null ? "" : ` \u00b7 ${Math.floor(part * 100)} %`}${left}` : "Nothing is running");
+      setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}` : "Nothing is running");
+      setText(holder.querySelector(".cs-holder-num"), part === null ? "" : `${Math.floor(part * 100)} %${left}`);
       holder.href = run ? `#runs/${run.id}` : "#runs";
       holder.dataset.state = run?.state || "idle";
       holder.querySelector("i").style.width = `${(part || 0) * 100}%`;

@@ -142,7 +142,7 @@ def _layout_manage() -> tuple[gr.Textbox, gr.Button, gr.Button, gr.Checkbox, gr.
     return name, rename, clone, sure, delete, repo, fetch
 
 
-def wire(tab: RunsTab, ctx: Context, text: gr.Textbox, tabs: gr.Tabs) -> None:
+def wire(tab: RunsTab, ctx: Context, text: gr.Textbox) -> None:
     """Connect the buttons; `text` is the Train tab's recipe, where a clone goes."""
     _wire_buttons(tab, ctx)
 
@@ -186,10 +186,14 @@ def wire(tab: RunsTab, ctx: Context, text: gr.Textbox, tabs: gr.Tabs) -> None:
     tab.search.submit(find, [tab.chosen, tab.search], tab.found, show_progress="hidden", api_visibility="private")
     tab.other.input(differ, [tab.chosen, tab.other], tab.difference, show_progress="hidden", api_visibility="private")
     tab.rename.click(rename, [tab.chosen, tab.name], None, show_progress="hidden", api_visibility="private")
-    tab.clone.click(
-        shows_errors(lambda run_id: (runs.clone_text(ctx, run_id), gr.Tabs(selected="train"))),
-        tab.chosen, [text, tabs], show_progress="hidden", api_visibility="private",
-    )  # fmt: skip
+    cloned = tab.clone.click(
+        shows_errors(lambda run_id: runs.clone_text(ctx, run_id)),
+        tab.chosen,
+        text,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    cloned.success(None, None, None, js="() => { location.hash = '#train'; }", api_visibility="private")
     tab.sure.input(
         lambda sure: gr.Button(interactive=sure), tab.sure, tab.delete, show_progress="hidden", api_visibility="private"
     )

@@ -2,7 +2,7 @@
 
 import re
 
-_CODE_LINE = re.compile(r"^(\s{2,}\S|(def|class|import|from|for|while|if|return|print)\b.*)", re.MULTILINE)
+_CODE_LINE = re.compile(r"^(\s{2,}\S|((async )?def|class|import|from|for|while|if|return)\b.*|@\w.*)", re.MULTILINE)
 
 
 def render_answer(text: str, foot: str = "") -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from codex_space.store.runs import ACTIVE, FINAL, Run
 from codex_space.ui.views.markup import escape, render_empty, render_table
 
+ENDED_WORDS = {"succeeded": "finished", "failed": "failed", "stopped": "been stopped", "lost": "been lost"}
+
 
 @dataclass(frozen=True)
 class Action:
@@ -38,7 +40,7 @@ def list_entry(run: Run) -> dict[str, Any]:
 
 def actions_of(run: Run, *, resume_blocked: str, resume_step: int) -> Actions:
     """Return which buttons work in the run's state, each with its reason."""
-    over = f"the run has ended ({run.state})"
+    over = f"the run has {ENDED_WORDS.get(run.state, run.state)}"
     stopping = "the run is stopping already"
     return Actions(
         save=Action(True, "Writes a checkpoint and trains on")

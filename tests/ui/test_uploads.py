@@ -1,0 +1,111 @@
+"""Files that reach the Data tab: real uploads become datasets and are cleared away; a named server path is refused."""
+
+import json
+import socket
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from codex_space.core.settings import read_settings
+from codex_space.services import datasets, runs
+from codex_space.services.context import open_context
+from codex_space.ui.serve import launch
+
+ROWS = "".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}"}) + "\n" for n in range(12)).encode()
+RECIPE = (
+    "kind: sft\nname: twice\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: sample:python-first-chat}]\n"
+)
+
+
+class Visitor:
+    """What a browser does to a launched page, without the browser."""
+
+    def __init__(self, folder):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        settings = read_settings({"CODEX_SPACE_HOME": str(folder / "workspace"), "HF_HUB_OFFLINE": "1"}, port=port)
+        self.ctx = open_context(settings, time.time, own=False)
+        self.page, self.address = launch(self.ctx), f"http://127.0.0.1:{port}"
+
+    def upload(self, name, content):
+        mark = "edge-of-the-part"
+        head = f'--{mark}\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+        body = head + content + f"\r\n--{mark}--\r\n".encode()
+        kind = {"content-type": f"multipart/form-data; boundary={mark}"}
+        return json.loads(self._read(urllib.request.Request(f"{self.address}/gradio_api/upload", body, kind)))[0]
+
+    def press(self, elem_id, event, values, session="visitor"):
+        blocks = self.page.demo.blocks.values()
+        target = next(block._id for block in blocks if getattr(block, "elem_id", None) == elem_id)
+        number = next(number for number, fn in self.page.demo.fns.items() if (target, event) in fn.targets)
+        body = json.dumps({"fn_index": number, "data": values, "session_hash": session}).encode()
+        kind = {"content-type": "application/json"}
+        self._read(urllib.request.Request(f"{self.address}/gradio_api/queue/join", body, kind))
+        with urllib.request.urlopen(
+            f"{self.address}/gradio_api/queue/data?session_hash={session}", timeout=60
+        ) as lines:
+            return next(json.loads(line[5:]) for line in lines if b'"process_completed"' in line)
+
+    def hand_over(self, path):
+        return self.press("data-upload", "upload", [{"path": str(path), "meta": {"_type": "gradio.FileData"}}, ""])
+
+    def close(self):
+        self.page.close()
+        self.ctx.close()
+
+    @staticmethod
+    def _read(request):
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.read()
+
+
+@pytest.fixture(scope="module")
+def visitor(tmp_path_factory):
+    opened = Visitor(tmp_path_factory.mktemp("page"))
+    yield opened
+    opened.close()
+
+
+def test_an_upload_becomes_a_dataset_and_the_uploaded_copy_goes(visitor):
+    path = visitor.upload("adders.jsonl", ROWS)
+    ended = visitor.hand_over(path)
+    assert ended["success"], ended
+    assert "adders is ready" in json.dumps(ended["output"])
+    assert [info.num_rows for info in datasets.list_datasets(visitor.ctx)] == [12]
+    assert not Path(path).exists()
+    datasets.delete(visitor.ctx, "adders")
+
+
+def test_good_rows_at_a_path_of_this_machine_are_refused_all_the_same(visitor, tmp_path):
+    private = tmp_path / "private.jsonl"
+    private.write_bytes(ROWS)
+    assert visitor.hand_over(private)["success"] is False
+    assert datasets.list_datasets(visitor.ctx) == []
+    assert private.read_bytes() == ROWS
+
+
+def test_a_wrong_upload_is_refused_with_its_line_and_goes_too(visitor):
+    path = visitor.upload("wrong.jsonl", ROWS + b"not json\n")
+    shown = json.dumps(visitor.hand_over(path)["output"])
+    assert "wrong.jsonl was not added" in shown
+    assert "line 13" in shown
+    assert datasets.list_datasets(visitor.ctx) == []
+    assert not Path(path).exists()
+
+
+def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
+    for _ in range(2):  # the first of a session makes its key
+        assert visitor.press("train-yaml", "change", [RECIPE, "sft/tiny-cpu"], "one")["success"]
+    for _ in range(3):
+        assert "is in the queue" in json.dumps(visitor.press("train-go", "click", [RECIPE, None], "one")["output"])
+    assert len(runs.list_runs(visitor.ctx)) == 1
+
+
+def test_two_people_pressing_the_first_model_get_one_chain(visitor):
+    before = len(runs.list_runs(visitor.ctx))
+    for session in ("she", "he"):
+        assert visitor.press("start-train", "click", [], session)["success"]
+    assert len(runs.list_runs(visitor.ctx)) == before + 3
