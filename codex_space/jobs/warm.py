@@ -42,10 +42,14 @@ class WarmWorker:
             process = self._started()
             self._current = number = next(self._ids)
             self._send(process, {"id": number, "op": op, **fields})
+            is_over = False
             try:
-                yield from self._replies(process, number)
-            except GeneratorExit:  # the reader went away in the middle of an answer
-                self._drain(process, number)
+                for reply in self._replies(process, number):
+                    is_over = bool(reply.get("done"))
+                    yield reply
+            except GeneratorExit:  # the reader went away
+                if not is_over:
+                    self._drain(process, number)
                 raise
 
     def stop(self) -> None:

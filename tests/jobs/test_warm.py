@@ -110,3 +110,10 @@ def test_a_command_that_is_not_there_is_a_sentence(tmp_path):
     worker = WarmWorker(["/no/such/program"], {}, tmp_path / "chat.log")
     with pytest.raises(ModelError, match="could not be started"):
         list(worker.ask("count", to=1))
+
+
+def test_a_reader_who_leaves_at_the_last_reply_blocks_nobody(warm):
+    for reply in warm.ask("count", to=1):
+        if reply.get("done"):
+            break
+    assert words(warm, 1) == ["0 "]

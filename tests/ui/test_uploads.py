@@ -40,7 +40,8 @@ class Visitor:
     def press(self, elem_id, event, values, session="visitor"):
         blocks = self.page.demo.blocks.values()
         target = next(block._id for block in blocks if getattr(block, "elem_id", None) == elem_id)
-        number = next(number for number, fn in self.page.demo.fns.items() if (target, event) in fn.targets)
+        fits = [(target, event) in fn.targets and len(fn.inputs) == len(values) for fn in self.page.demo.fns.values()]
+        number = list(self.page.demo.fns)[fits.index(True)]
         body = json.dumps({"fn_index": number, "data": values, "session_hash": session}).encode()
         kind = {"content-type": "application/json"}
         self._read(urllib.request.Request(f"{self.address}/gradio_api/queue/join", body, kind))
@@ -97,8 +98,7 @@ def test_a_wrong_upload_is_refused_with_its_line_and_goes_too(visitor):
 
 
 def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
-    for _ in range(2):  # the first of a session makes its key
-        assert visitor.press("train-yaml", "change", [RECIPE, "sft/tiny-cpu"], "one")["success"]
+    assert visitor.press("train-yaml", "change", [RECIPE, "sft/tiny-cpu"], "one")["success"]
     for _ in range(3):
         assert "is in the queue" in json.dumps(visitor.press("train-go", "click", [RECIPE, None], "one")["output"])
     assert len(runs.list_runs(visitor.ctx)) == 1
