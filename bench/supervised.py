@@ -12,7 +12,7 @@ from bench.measure import REPO, clean_environ, quartiles, write_result
 from bench.training import make_base, recipe_text, write_rows
 
 PAIRS = int(os.environ.get("BENCH_PAIRS", "8"))
-STEPS = 150
+STEPS = 60
 
 
 def main() -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Open the page: take the workspace, launch Gradio with our routes and guard, stay until asked to end."""
 
+import gc
 import logging
 import signal
 import threading
@@ -59,6 +60,8 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
     ctx = open_context(settings, clock, own=True)
     try:
         page = launch(ctx)
+        gc.freeze()  # what start-up made lives as long as the page: no later collection need look at it
+        gc.enable()
         _log.info("open %s (workspace %s)", page.url, settings.workspace)
         try:
             _refresh_until(asked_to_end, page, clock)
