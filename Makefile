@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: space test check bench soak fields lock
+.PHONY: space test check bench fields
 
 space: .venv/space.stamp
 	.venv/bin/codex-space serve
@@ -16,9 +16,6 @@ check: .venv/dev.stamp
 	.venv/bin/ty check --error-on-warning
 	.venv/bin/lint-imports
 	git ls-files -z | xargs -0 .venv/bin/detect-secrets-hook --baseline .secrets.baseline
-
-soak: .venv/dev.stamp
-	.venv/bin/python -m pytest -m soak --timeout 7200
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m bench

@@ -20,7 +20,7 @@ def main(base: str, rows: str, out: str, steps: int) -> None:
         max_steps=steps,
         per_device_train_batch_size=BATCH,
         learning_rate=1.0e-3,
-        max_length=384,
+        max_length=256,
         logging_steps=1,
         save_steps=steps // 2,
         gradient_checkpointing=False,

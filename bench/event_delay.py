@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.measure import REPO, clean_environ, percentile, quartiles, served_page, write_result
 from bench.training import logged_at, make_base, recipe_text, write_rows
 
-STEPS = 120
+STEPS = 100
 CHROMIUM = shutil.which("chromium") or "chromium"
 # The chart says in data-step which step it has drawn last; note when each value appears.
 OBSERVE = """() => {

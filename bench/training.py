@@ -5,7 +5,7 @@ import sysconfig
 from pathlib import Path
 
 STEPS = 60
-BATCH = 8
+BATCH = 4
 
 
 def make_base(folder: Path) -> Path:
@@ -68,7 +68,7 @@ train:
   max_steps: {steps}
   per_device_train_batch_size: {BATCH}
   learning_rate: 1.0e-3
-  max_length: 384
+  max_length: 256
   logging_steps: 1
 checkpoints: {{every_steps: {steps // 2}}}
 """

@@ -108,7 +108,8 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
             yield [gr.skip() for _ in range(5)]
             return
         asked = [*history, {"role": "user", "content": text.strip()}]
-        yield [[*asked, _said("*Waiting for the model.*")], "", history, *_busy(True)]
+        before = [_said(render_answer(each["content"])) if each["role"] == "assistant" else each for each in asked]
+        yield [[*before, _said("*Waiting for the model.*")], "", history, *_busy(True)]
         parts: list[str] = []
         foot = ""
         try:
@@ -120,13 +121,19 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
                 parts.append(delta.text)
                 if delta.done:
                     foot = render_speed(delta.num_tokens, delta.tokens_per_s)
-                yield [[*asked, _said(render_answer("".join(parts), foot))], gr.skip(), gr.skip(), gr.skip(), gr.skip()]
+                yield [
+                    [*before, _said(render_answer("".join(parts), foot))],
+                    gr.skip(),
+                    gr.skip(),
+                    gr.skip(),
+                    gr.skip(),
+                ]
         except CodexError as error:
-            shown = [*asked, _said(f"**Not answered.** {message_of(error)}")]
+            shown = [*before, _said(f"**Not answered.** {message_of(error)}")]
             yield [shown, gr.skip(), history, *_busy(False)]
             return
         yield [
-            [*asked, _said(render_answer("".join(parts), foot))],
+            [*before, _said(render_answer("".join(parts), foot))],
             gr.skip(),
             [*asked, _said("".join(parts))],
             *_busy(False),
