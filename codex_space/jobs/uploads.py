@@ -82,7 +82,8 @@ class Uploader:
             remove_spooled(job, row.step)
 
     def _wait(self, row: Checkpoint, reason: str, now: float) -> None:
-        tries = row.tries + 1
+        others = [other.tries for other in list_checkpoints(self._db, row.run_id) if other.upload == "queued"]
+        tries = max(row.tries, *others, 0) + 1
         _log.info("upload of %s step %d waits %.0f s: %s", row.run_id, row.step, wait_s(tries), reason)
         again_at = now + wait_s(tries)
         set_upload(self._db, row.run_id, row.step, "queued", error=reason, tries=tries, next_try_at=again_at)
@@ -95,7 +96,7 @@ class Uploader:
         hub = self._hub_factory()
         if section.keep_rows:
             _push_rows_once(hub, job, section.repo_id, row.run_id)
-        newest = max(old.step for old in list_checkpoints(self._db, row.run_id))
+        there = [other.step for other in list_checkpoints(self._db, row.run_id) if other.upload == "uploaded"]
         text = share_recipe(run.recipe)
         return push_checkpoint(
             hub,
@@ -103,7 +104,7 @@ class Uploader:
             repo_id=section.repo_id,
             card=render_card(recipe, read_manifest(folder), repo_id=section.repo_id, recipe_text=text),
             recipe_text=text,
-            with_resume=row.step == newest and has_resume_state(folder),
+            with_resume=row.step >= max(there, default=0) and has_resume_state(folder),
         )
 
     def _take_over(self) -> None:

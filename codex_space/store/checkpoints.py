@@ -90,13 +90,15 @@ def set_upload(  # noqa: PLR0913  # the row's columns, by keyword
 
 
 def due_uploads(db: Database, now: float) -> list[Checkpoint]:
-    """Return the oldest queued checkpoint of each run where its time has come, oldest first.
+    """Return the newest queued checkpoint of each run where its time has come, longest waiting first.
 
-    Never a newer one of the same run: uploaded before an older one that waits, it would be overwritten by it.
+    Newest first, since only the newest takes its resume state along: oldest first, uploads slower than the training
+    would leave nothing on the Hub to go on from until the run is over. A Hub that asked one checkpoint to wait has asked
+    its run: a newer one waits too.
     """
     rows = db.query(
-        "SELECT * FROM checkpoints AS c WHERE upload = 'queued' AND next_try_at <= ? AND NOT EXISTS (SELECT 1 FROM "
-        "checkpoints AS o WHERE o.run_id = c.run_id AND o.upload IN ('queued', 'uploading') AND o.step < c.step) "
+        "SELECT * FROM checkpoints AS c WHERE upload = 'queued' AND NOT EXISTS (SELECT 1 FROM checkpoints AS o WHERE "
+        "o.run_id = c.run_id AND o.upload IN ('queued', 'uploading') AND (o.step > c.step OR o.next_try_at > ?)) "
         "ORDER BY created_at, step",
         (now,),
     )

@@ -26,7 +26,7 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
             with gr.Tab("Start", id="start", elem_id="start-tab"):
                 start_tab = start.layout(ctx)
             with gr.Tab("Data", id="data", elem_id="data-tab"):
-                data_tab = data.layout(ctx)
+                data_tab = data.layout()
             with gr.Tab("Train", id="train", elem_id="train-tab") as train_item:
                 train_tab = train.layout(train_item, ctx)
             with gr.Tab("Runs", id="runs", elem_id="runs-tab"):
@@ -36,7 +36,7 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
             with gr.Tab("Space", id="space", elem_id="space-tab") as space_item:
                 space_tab = space.layout(space_item, ctx)
         start.wire(start_tab, demo, ctx)
-        data.wire(data_tab, demo, ctx)
+        data.wire(data_tab, ctx)
         train.wire(train_tab, demo, ctx)
         runs.wire(runs_tab, ctx, train_tab.text)
         playground.wire(chat_tab, chat)

@@ -12,9 +12,10 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from codex_space.core.errors import CodexError
-from codex_space.services import first_model, runs
+from codex_space.services import datasets, first_model, runs
 from codex_space.services.context import Context
 from codex_space.services.live import Live
+from codex_space.ui.views.data import render_list
 from codex_space.ui.views.runs import list_entry
 
 PAGE_ROWS = 50
@@ -41,6 +42,9 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         found = first_model.status(ctx)
         return _json({"runs": [found.tokenizer.id, found.pretrain.id, found.sft.id] if found else []})
 
+    def read_datasets(_: Request) -> Response:
+        return _json({"seq": 0, "html": render_list(datasets.list_datasets(ctx))})
+
     def read_log(request: Request) -> Response:
         run = runs.show(ctx, request.path_params["run_id"])
         log = ctx.workspace.job(run.id).log
@@ -52,6 +56,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/health", _health, methods=["GET", "HEAD"]),
         Route("/api/overview", _guarded(read_overview)),
         Route("/api/first-model", _guarded(read_first_model)),
+        Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),
         Route("/api/runs/{run_id}/live", _guarded(read_run)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),

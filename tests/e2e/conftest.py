@@ -1,6 +1,7 @@
 """A real page in its own process, and a real Chromium looking at it."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -74,6 +75,25 @@ def _kill_workers(workspace):
         if any(str(workspace) in part for part in process.info["cmdline"] or []):
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+
+def wait_for(condition, timeout_s=150, what="it"):
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"{what} did not happen within {timeout_s} s")
+
+
+def all_runs(page):
+    """The list over HTTP: a command line of its own at every look would take the cores the training needs."""
+    with urllib.request.urlopen(f"{page.address}/api/runs", timeout=30) as answer:
+        return json.load(answer)["runs"]
+
+
+def read_run(page, run_id):
+    return next(run for run in all_runs(page) if run["id"] == run_id)
 
 
 @pytest.fixture

@@ -103,16 +103,32 @@ def test_nothing_to_do_asks_the_hub_nothing(space: Space) -> None:
     assert space.hub.state.requests == []
 
 
-def test_a_backlog_goes_up_oldest_first_with_the_resume_state_of_the_newest_only(space: Space) -> None:
+def test_a_backlog_goes_up_newest_first_with_the_resume_state_of_the_newest_only(space: Space) -> None:
     space.add_run()
     for step in (10, 20, 30):
         space.save(step)
     space.drain()
     assert set(space.states().values()) == {"uploaded"}
     titles = [commit["title"] for commit in space.hub.repo("ada/model")["commits"].values()]
-    assert titles[1:] == ["sft step 10", "sft step 20", "sft step 30"]
+    assert titles[1:] == ["sft step 30", "sft step 20", "sft step 10"]
     with_state = [step for step in (10, 20, 30) if has_resume(space, step)]
     assert with_state == [30]
+    repo = space.hub.repo("ada/model")
+    assert repo["heads"] == {"main": repo["tags"]["step-30"]}
+
+
+def test_uploads_slower_than_the_training_always_leave_something_to_go_on_from(space: Space, tmp_path: Path) -> None:
+    space.add_run()
+    space.save(10)
+    for step in (20, 30, 40):
+        space.save(step)
+        space.uploader.step(space.now)  # one upload to each two checkpoints that were saved meanwhile
+        space.save(step + 5)
+        fetched = fetch_run(space.hub.client(), "ada/model", Workspace(tmp_path / str(step)).make())
+        assert fetched.step == step
+    space.drain()
+    assert set(space.states().values()) == {"uploaded"}
+    assert fetch_run(space.hub.client(), "ada/model", Workspace(tmp_path / "end").make()).step == 45
 
 
 def has_resume(space: Space, step: int) -> bool:

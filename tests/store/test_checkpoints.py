@@ -23,25 +23,32 @@ def test_a_checkpoint_comes_back_as_it_was_noted(db, new_run):
     assert (row.step, row.metrics, row.on_disk, row.upload, row.tries) == (5, {"eval_loss": 1.5}, True, "queued", 0)
 
 
-def test_only_the_oldest_of_each_run_is_due(db, new_run):
+def test_only_the_newest_of_each_run_is_due(db, new_run):
     first, second = new_run(), new_run()
     for step in (30, 10, 20):
         add(db, first, step)
     add(db, second, 5)
-    assert due(db) == [(second.id, 5), (first.id, 10)]
+    assert due(db) == [(second.id, 5), (first.id, 30)]
 
 
-def test_a_newer_one_never_overtakes_an_older_one_that_waits_or_is_on_its_way(db, new_run):
+def test_a_run_that_was_told_to_wait_waits_with_all_its_checkpoints(db, new_run):
+    run, other = new_run(), new_run()
+    add(db, run, 10)
+    checkpoints.set_upload(db, run.id, 10, "queued", error="busy", tries=1, next_try_at=50.0)
+    add(db, run, 20)
+    add(db, other, 5)
+    assert due(db, now=49.0) == [(other.id, 5)]
+    assert due(db, now=50.0) == [(other.id, 5), (run.id, 20)]
+
+
+def test_an_older_one_follows_when_the_newer_is_there_or_refused(db, new_run):
     run = new_run()
     add(db, run, 10)
     add(db, run, 20)
-    checkpoints.set_upload(db, run.id, 10, "queued", error="busy", tries=1, next_try_at=50.0)
-    assert due(db, now=49.0) == []
-    assert due(db, now=50.0) == [(run.id, 10)]
-    checkpoints.set_upload(db, run.id, 10, "uploading")
+    checkpoints.set_upload(db, run.id, 20, "uploading")
     assert due(db) == []
-    checkpoints.set_upload(db, run.id, 10, "failed", error="no right to write")
-    assert due(db) == [(run.id, 20)]
+    checkpoints.set_upload(db, run.id, 20, "failed", error="no right to write")
+    assert due(db) == [(run.id, 10)]
 
 
 def test_what_needs_no_upload_is_never_due(db, new_run):

@@ -5,6 +5,7 @@ import json
 import pytest
 from starlette.applications import Starlette
 
+from codex_space.data import catalog
 from codex_space.services import runs
 from codex_space.services.live import Live
 from codex_space.ui.live_routes import PAGE_ROWS, build_routes
@@ -89,8 +90,26 @@ def test_a_log_that_is_not_there_yet_is_a_404_in_words(page, run):
     assert (answer.status, "no log yet" in answer.text) == (404, True)
 
 
+def test_the_datasets_are_listed_newest_first_and_as_text(page, ctx, tmp_path):
+    assert "No dataset yet" in read(page, "/api/datasets?after=7")["html"]
+    path = tmp_path / "<b>rows&.jsonl"
+    path.write_text('{"text": "one"}\n')
+    for name in ("first", path.name):
+        catalog.import_file(ctx.workspace, path, name, now=float(len(name)))
+    html = read(page, "/api/datasets")["html"]
+    assert html.index('data-pick="b-rows"') < html.index('data-pick="first"')
+    assert "<b>rows&" not in html
+
+
 def test_nothing_that_is_live_may_be_kept_by_a_cache(page, run):
-    for path in ("/api/overview", f"/api/runs/{run.id}/live", "/api/runs", "/api/first-model", "/health"):
+    for path in (
+        "/api/overview",
+        f"/api/runs/{run.id}/live",
+        "/api/runs",
+        "/api/datasets",
+        "/api/first-model",
+        "/health",
+    ):
         assert page.ask(path).headers["cache-control"] == "no-store"
 
 

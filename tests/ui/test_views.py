@@ -64,7 +64,7 @@ def test_nobodys_text_becomes_markup():
         markup.render_notice("bad", HOSTILE, ""), markup.render_table([HOSTILE], [], HOSTILE),
         data.render_rows([{"text": HOSTILE, "messages": [{"role": HOSTILE, "content": HOSTILE * 50}]}], 0, 1),
         data.render_about(info(name=HOSTILE, source=HOSTILE, columns=[HOSTILE], mapping={"prompt": HOSTILE})),
-        data.render_list([info(name=HOSTILE)], ""), data.render_kept(info(name=HOSTILE)),
+        data.render_list([info(name=HOSTILE)]), data.render_title(HOSTILE), data.render_kept(info(name=HOSTILE)),
         data.render_refused(HubAuthError(HOSTILE, where=HOSTILE, cure=HOSTILE)),
         runs_view.render_differences([(HOSTILE, HOSTILE, [HOSTILE])], "a", "b"),
     ]  # fmt: skip
@@ -72,13 +72,13 @@ def test_nobodys_text_becomes_markup():
 
 
 def test_no_dataset_says_what_to_do():
-    assert "Drop a file" in data.render_list([], "")
+    assert "Drop a file" in data.render_list([])
 
 
-def test_the_list_says_rows_format_and_size_and_marks_the_chosen_one():
-    shown = data.render_list([info(), info(name="other")], "adders")
+def test_the_list_says_rows_format_and_size():
+    shown = data.render_list([info(), info(name="other")])
     assert "12,345 rows · chat messages · 1.23 MB" in shown
-    assert shown.count("aria-pressed=true") == 1
+    assert [name in shown for name in ('data-pick="adders"', 'data-pick="other"')] == [True, True]
 
 
 def test_long_text_is_folded_with_its_length():

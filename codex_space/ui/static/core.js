@@ -155,7 +155,7 @@
 
   const widgets = {};
   window.codexSpace = {
-    WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, doing, ask, root, overview, watch, place, follow, write, onTheme,
+    Poll, WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, doing, ask, root, overview, watch, place, follow, write, onTheme,
     isFinal: (state) => FINAL.has(state),
     online: () => {},
     widget(name, mount) { widgets[name] = mount; },

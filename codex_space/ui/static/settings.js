@@ -43,15 +43,6 @@
     draw();
   });
 
-  // Buttons made by the server: a press hands over which one.
-  space.widget("picker", (element, props, trigger) => {
-    element.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-pick]");
-      if (!button) return;
-      props.value = button.dataset.pick; trigger("select", { name: button.dataset.pick });
-    });
-  });
-
   // The one place where links reach components of Gradio: #train/..., #playground/..., #data/...
   space.widget("links", (element, props, trigger) => {
     document.addEventListener("codex-place", (event) => {

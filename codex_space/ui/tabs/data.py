@@ -53,7 +53,7 @@ class DataTab:
         return [self.listing, self.title, self.views, self.offset, self.rows, self.page, self.earlier, self.later, self.about, self.sure, self.delete]  # fmt: skip
 
 
-def layout(ctx: Context) -> DataTab:
+def layout() -> DataTab:
     """Lay out adding and list on the left, the chosen dataset on the right."""
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -95,9 +95,8 @@ def layout(ctx: Context) -> DataTab:
                 dismiss = gr.Button("Dismiss", size="sm", visible=False, elem_id="data-dismiss")
             with gr.Column(elem_classes="cs-card"):
                 listing = make_html(
-                    value="", html_template="${html}", html=view.render_list(datasets.list_datasets(ctx), ""),
-                    js_on_load=widget("picker", "select"), elem_id="data-list",
-                )  # fmt: skip
+                    value="", html_template="", js_on_load=widget("data-list", "select"), elem_id="data-list"
+                )
         with gr.Column(scale=5, min_width=320, elem_classes="cs-card"):
             title = make_html(_NOTHING, elem_id="data-title")
             offset = gr.State(0)
@@ -124,8 +123,12 @@ def layout(ctx: Context) -> DataTab:
     )  # fmt: skip
 
 
-def wire(tab: DataTab, demo: gr.Blocks, ctx: Context) -> None:
-    """Connect adding, choosing, paging and deleting."""
+def wire(tab: DataTab, ctx: Context) -> None:
+    """Connect adding, choosing, paging and deleting.
+
+    The list is polled, and asks for the dataset it chose: no event at the page's start writes here, which a slow
+    machine could apply after the upload that followed it.
+    """
 
     def add_file(path: str | None, chosen: str) -> list[object]:
         if not path:
@@ -196,7 +199,6 @@ def wire(tab: DataTab, demo: gr.Blocks, ctx: Context) -> None:
         lambda sure: gr.Button(interactive=sure), tab.sure, tab.delete, show_progress="hidden", api_visibility="private"
     )
     tab.delete.click(remove, tab.listing, tab.shown, show_progress="hidden", api_visibility="private")
-    demo.load(lambda: show(ctx, _newest(ctx), 0), None, tab.shown, show_progress="hidden", api_visibility="private")
 
 
 class Refused(Exception):  # noqa: N818  # an outcome to show, not a fault
@@ -228,24 +230,17 @@ def _keep(tab: DataTab) -> list[object]:
     return [gr.skip() for _ in [tab.result, tab.dismiss, tab.upload, *tab.shown]]
 
 
-def _newest(ctx: Context) -> str:
-    found = datasets.list_datasets(ctx)
-    return found[0].name if found else ""
-
-
 def show(ctx: Context, chosen: str, offset: int) -> list[object]:
     """Return values for `DataTab.shown`: one dataset from a row on, or the empty state."""
-    found = datasets.list_datasets(ctx)
-    info = next((info for info in found if info.name == chosen), None)
-    listing = gr.HTML(html=view.render_list(found, chosen), value=chosen)
+    info = next((info for info in datasets.list_datasets(ctx) if info.name == chosen), None)
     if info is None:
         skipped = [gr.skip() for _ in range(8)]
-        return [listing, _NOTHING, gr.Column(visible=False), *skipped]
+        return ["", _NOTHING, gr.Column(visible=False), *skipped]
     start = min(offset, max(0, info.num_rows - 1) // PAGE_ROWS * PAGE_ROWS)
     rows = datasets.preview(ctx, info.name, start, PAGE_ROWS)
     return [
-        listing,
-        f"<h2>{view.escape(info.name)}</h2>",
+        info.name,
+        view.render_title(info.name),
         gr.Column(visible=True),
         start,
         view.render_rows(rows, start, info.num_rows),

@@ -26,16 +26,20 @@ FORMAT_WORDS = {
 SHORT_CHARS, LONG_CHARS = 280, 20_000
 
 
-def render_list(found: Sequence[DatasetInfo], chosen: str) -> str:
-    """Return the datasets as buttons, the chosen one marked."""
+def render_list(found: Sequence[DatasetInfo]) -> str:
+    """Return the datasets as buttons; the page marks the chosen one."""
     if not found:
         return render_empty("No dataset yet", "Drop a file above, or name a dataset on the Hub. Both stay here.")
     return "".join(
-        f'<button type=button class="cs-item" data-pick="{escape(info.name)}" '
-        f"aria-pressed={'true' if info.name == chosen else 'false'}><b>{escape(info.name)}</b>"
+        f'<button type=button class="cs-item" data-pick="{escape(info.name)}" aria-pressed=false><b>{escape(info.name)}</b>'
         f"<span>{info.num_rows:,} rows · {FORMAT_WORDS[info.format]} · {render_bytes(info.size_bytes)}</span></button>"
         for info in found
     )
+
+
+def render_title(name: str) -> str:
+    """Return the name of the shown dataset, which the page compares with the one it chose."""
+    return f'<h2 data-shown="{escape(name)}">{escape(name)}</h2>'
 
 
 def render_about(info: DatasetInfo) -> str:
