@@ -27,6 +27,8 @@ JOIN_S = 10.0
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 PR_SET_DUMPABLE = 4
 
+Step = Callable[[float], object]
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,13 +69,14 @@ class Owner:
         self._lock_fd = _lock(self._workspace)
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
         reset_uploading(self._db)
-        self._begin("supervisor", self.supervisor.step, SUPERVISE_EVERY_S)
+        self._begin("supervisor", self.supervisor.step, SUPERVISE_EVERY_S, self.supervisor.wait)
         if self._uploader is not None:
-            self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S)
+            self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S, self._closing.wait)
 
     def close(self) -> None:
         """End the threads and let go of the lock; workers run on."""
         self._closing.set()
+        self.supervisor.wake()
         for thread in self._threads:
             thread.join(JOIN_S)  # an upload that takes longer is left behind and queued again at the next start
         self._threads.clear()
@@ -82,19 +85,20 @@ class Owner:
             os.close(self._lock_fd)
             self._lock_fd = None
 
-    def _begin(self, name: str, step: Callable[[float], object], every_s: float) -> None:
-        thread = threading.Thread(target=self._repeat, args=(name, step, every_s), name=name, daemon=True)
+    def _begin(self, name: str, step: Step, every_s: float, wait: Step) -> None:
+        thread = threading.Thread(target=self._repeat, args=(name, step, every_s, wait), name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _repeat(self, name: str, step: Callable[[float], object], every_s: float) -> None:
+    def _repeat(self, name: str, step: Step, every_s: float, wait: Step) -> None:
         while not self._closing.is_set():
             try:
                 step(self._clock())
+                wait(every_s)
             except Exception:  # noqa: BLE001  # one bad step must not end the watch over all runs
                 if not self._closing.is_set():
                     _log.exception("the %s stumbled and goes on", name)
-            self._closing.wait(every_s)
+                self._closing.wait(every_s)
 
 
 def is_owned(workspace: Workspace) -> int | None:

@@ -14,6 +14,8 @@ from codex_space.core import durable
 
 # The shim passes these on to its worker (see jobs/shim.py).
 ASK_TERM, ASK_KILL = signal.SIGUSR1, signal.SIGUSR2
+GONE_S = 2.0
+"""A killed process has this long to leave; one that waits for a disk can take longer, and is not waited for."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -37,6 +39,10 @@ class Handle:
         """Own the pidfd; `adopt` is the way in."""
         self.identity = identity
         self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the pidfd, readable once the process has ended."""
+        return self._fd
 
     def is_alive(self) -> bool:
         """Say whether the process still runs."""
@@ -82,14 +88,16 @@ def adopt(identity: Identity) -> Handle | None:
 
 
 def kill_leftovers(identity: Identity, marker: str) -> None:
-    """Kill every process of that session, or with the marker in its environment, until there is none to be found."""
+    """Kill every process of that session, or with the marker in its environment, and see each of them gone."""
     seen: set[Identity] = set()
     while fresh := set(find_leftovers(identity, marker)) - seen:
         seen |= fresh
-        for each in fresh:
-            if handle := adopt(each):
-                handle.send(signal.SIGKILL)
-                handle.close()
+        held = [handle for each in fresh if (handle := adopt(each))]
+        for handle in held:
+            handle.send(signal.SIGKILL)
+        for handle in held:
+            handle.wait(GONE_S)
+            handle.close()
 
 
 def find_leftovers(identity: Identity, marker: str) -> list[Identity]:

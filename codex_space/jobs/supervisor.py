@@ -6,6 +6,9 @@ a worker that still runs is adopted, one that has ended is concluded from its ex
 
 import contextlib
 import logging
+import os
+import select
+import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +60,8 @@ class Supervisor:
         self._handles: dict[str, Handle] = {}
         self._unseen_since: dict[str, float] = {}
         self._sent: dict[str, set[str]] = {}
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._wake_fd)  # not in close(): another thread may be about to wake it
         self._gpu_used_bytes = gpu_used_bytes
         self._gpu_before_bytes, self._gpu_waits_until = gpu_used_bytes(), 0.0
 
@@ -68,6 +73,18 @@ class Supervisor:
             self._watch(run, now)
         if not runs.count_runs(self._db, states=tuple(ACTIVE)) and self._is_gpu_free(now):
             self._start_next(now)
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until a worker has ended, `wake` was called, or the time is up: a step may have something to do then."""
+        poll = select.poll()
+        for fd in (self._wake_fd, *(handle.fileno() for handle in self._handles.values())):
+            poll.register(fd, select.POLLIN)
+        if self._wake_fd in dict(poll.poll(timeout_s * 1000)):
+            os.eventfd_read(self._wake_fd)
+
+    def wake(self) -> None:
+        """End the sleep of `wait`, from any thread."""
+        os.eventfd_write(self._wake_fd, 1)
 
     def _is_gpu_free(self, now: float) -> bool:
         """See the memory of the run that ended given back before the next one wants it."""

@@ -50,6 +50,7 @@ def submit(
     )
     if run.id != run_id:  # the press was a repeat: its folder is not needed
         shutil.rmtree(job.root)
+    ctx.wake()
     return run
 
 
@@ -99,7 +100,7 @@ def save_now(ctx: Context, run_id: str) -> None:
     """
     if show(ctx, run_id).state != "running":
         raise RunError("only a run that is training can save a checkpoint", where=run_id)
-    run_rows.add_wish(ctx.db, show(ctx, run_id).id, "save", ctx.clock())
+    _add_wish(ctx, show(ctx, run_id), "save")
 
 
 def resume(ctx: Context, run_id: str) -> Run:
@@ -111,7 +112,7 @@ def resume(ctx: Context, run_id: str) -> Run:
     run = show(ctx, run_id)
     if reason := resume_blocked(ctx, run.id):
         raise RunError(reason, where=run.id)
-    run_rows.add_wish(ctx.db, run.id, "resume", ctx.clock())
+    _add_wish(ctx, run, "resume")
     return run
 
 
@@ -205,7 +206,12 @@ def _wish(ctx: Context, run_id: str, verb: Verb) -> None:
     run = show(ctx, run_id)
     if run.state in FINAL:
         raise RunError(f"it has ended already ({run.state})", where=run.id)
+    _add_wish(ctx, run, verb)
+
+
+def _add_wish(ctx: Context, run: Run, verb: Verb) -> None:
     run_rows.add_wish(ctx.db, run.id, verb, ctx.clock())
+    ctx.wake()
 
 
 def _repo_id(recipe: BaseRecipe) -> str | None:

@@ -175,3 +175,20 @@ def test_an_owner_cannot_be_looked_into_by_its_workers(make_owner):
     make_owner().start()
     assert prctl(get_dumpable, 0, 0, 0, 0) == 0
     prctl(set_dumpable, 1, 0, 0, 0)
+
+
+def test_a_submitted_run_starts_and_ends_without_waiting_for_the_next_look(bench, make_owner, monkeypatch):
+    monkeypatch.setattr("codex_space.jobs.owner.SUPERVISE_EVERY_S", 1000.0)
+    owner = make_owner()
+    owner.start()
+    run = bench.submit("ok")
+    owner.supervisor.wake()
+    until(lambda: bench.read(run).state == "succeeded")
+
+
+def test_waking_a_closed_owner_harms_nothing(make_owner):
+    owner = make_owner()
+    owner.start()
+    owner.close()
+    owner.supervisor.wake()
+    owner.close()
