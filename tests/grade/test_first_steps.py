@@ -91,7 +91,7 @@ def test_examples_of_docstrings_are_right(problems):
 def is_edge(value):
     """Nothing, nought, below nought, one item, or items that are all the same."""
     if isinstance(value, str | list | tuple | dict):
-        return all(item == list(value)[0] for item in value)
+        return all(item == next(iter(value)) for item in value)
     return value is None or value <= 0 or value == 1
 
 
