@@ -1,6 +1,8 @@
 """Write data/python-first-chat.jsonl: short requests for Python functions, each answered with code.
 
 All of it is our own: the functions stand in first_chat_snippets.txt, the phrasings here. Run it after editing either.
+A snippet whose comment ends in `| 2 3 5` is a family: each of these words stands for {it} once. What a family leaves out
+is what data/benchmarks/first-steps.jsonl asks for in its easiest tier; a test keeps the two apart.
 """
 
 import ast
@@ -18,7 +20,9 @@ PHRASINGS = (
     "{Task}.",
     "Show me Python code to {task}.",
 )
-PHRASINGS_EACH = 4
+PHRASINGS_EACH = 3
+FAMILY_PHRASINGS = [phrasing for phrasing in PHRASINGS if "{name}" in phrasing]
+"""Only a request that names its function can be told from that for a sister function."""
 
 
 def main() -> None:
@@ -30,17 +34,27 @@ def main() -> None:
 
 
 def rows(number: int, snippet: str) -> Iterator[dict[str, list[dict[str, str]]]]:
-    """Yield one function's chats, its phrasings picked in turn so that all are used equally often."""
-    comment, head, *body = snippet.splitlines()
-    task = comment.removeprefix("# ")
+    """Yield one snippet's chats, its phrasings picked in turn so that all are used equally often."""
+    comment, *code = snippet.splitlines()
+    task, _, words = comment.removeprefix("# ").partition(" | ")
+    if words:
+        for turn, word in enumerate(words.split()):
+            phrasing = FAMILY_PHRASINGS[(number + turn) % len(FAMILY_PHRASINGS)]
+            yield chat(phrasing, task.replace("{it}", word), [line.replace("{it}", word) for line in code])
+        return
+    for turn in range(PHRASINGS_EACH):
+        yield chat(PHRASINGS[(number + turn) % len(PHRASINGS)], task, code)
+
+
+def chat(phrasing: str, task: str, code: list[str]) -> dict[str, list[dict[str, str]]]:
+    """Return a request in these words and the documented function that answers it."""
+    head, *body = code
     title = task[0].upper() + task[1:]
     answer = "\n".join([head, f'    """{title}."""', *body])
     ast.parse(answer)
     name, _, arguments = head.removeprefix("def ").removesuffix("):").partition("(")
-    for turn in range(PHRASINGS_EACH):
-        phrasing = PHRASINGS[(number + turn) % len(PHRASINGS)]
-        request = phrasing.format(task=task, Task=title, name=name, arguments=arguments)
-        yield {"messages": [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]}
+    request = phrasing.format(task=task, Task=title, name=name, arguments=arguments)
+    return {"messages": [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]}
 
 
 if __name__ == "__main__":

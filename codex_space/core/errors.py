@@ -5,6 +5,7 @@ CodexError
 + DataError         a dataset cannot be read or does not fit its use
 + ModelError        a base model, adapter or tokenizer cannot be used
 + TrainingError     a run cannot start or go on (nothing to train, loss is NaN, disk full)
++ EvaluationError   a score cannot be worked out from what is there
 + RunError          the run is unknown, or its state does not allow what was asked
 + WorkspaceError    the workspace folder is locked, full, or not writable
 + AccessError       the caller may not do this
@@ -46,6 +47,10 @@ class ModelError(CodexError):
 
 class TrainingError(CodexError):
     """A run cannot start or go on."""
+
+
+class EvaluationError(CodexError):
+    """A score cannot be worked out from what is there."""
 
 
 class RunError(CodexError):
