@@ -8,6 +8,7 @@ Every line holds `t` (seconds since the epoch) and `e` (its type):
     log         {step, epoch, metrics: {name: float}}
     checkpoint  {step, size_bytes, metrics}          complete on disk (manifest written)
     sample      {step, prompt, text}
+    samples     {step, benchmark, num_samples, protocol}   answers begin to be written to the evaluation's folder
     warning     {text}
     failed      {what, where, cure}                  a sentence for a person
     done        {step, summary}                      the run reached its end or was asked to stop

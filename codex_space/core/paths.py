@@ -96,6 +96,10 @@ class JobDir:
         """How the push of the rows to their private dataset ended (JSON)."""
         return self.root / "rows_upload.json"
 
+    def evaluation(self, step: int, benchmark: str) -> Path:
+        """Return the folder of a model's answers to a benchmark at that step: samples, verdicts, results."""
+        return self.root / "evaluations" / f"step-{step}" / benchmark
+
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint at that optimizer step."""
         return self.root / f"checkpoint-{step}"
@@ -143,6 +147,11 @@ class Workspace:
     def datasets(self) -> Path:
         """One folder a dataset: the file and dataset.json."""
         return self.root / "datasets"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Problems files from the Hub, and what canonical solutions gave."""
+        return self.root / "benchmarks"
 
     def job(self, run_id: str) -> JobDir:
         """Return the run's folder.

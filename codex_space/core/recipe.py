@@ -94,6 +94,35 @@ class CheckpointsSection(Section):
     metric: str = Field(default="eval_loss", description="What best means; lower is better where it is a loss.")
 
 
+class Asking(Section):
+    """How a model is asked the problems of a benchmark."""
+
+    mode: Literal["auto", "chat", "completion"] = Field(
+        default="auto",
+        description="chat asks in the model's own template and reads the code out of the answer; completion lets it go on "
+        "writing after the problem; auto is chat where the model has a template.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="At most this many problems, spread over the benchmark; empty for all."
+    )
+    max_new_tokens: int = Field(default=512, ge=1, le=32768, description="Longest answer, in tokens.")
+    batch_size: int = Field(
+        default=16, ge=1, le=1024, description="Answers written at once; halved by itself where memory is short."
+    )
+
+
+class EvaluateSection(Asking):
+    """Benchmarks a model is asked while it trains; its answers are graded beside the training."""
+
+    benchmarks: list[str] = Field(min_length=1, description="Names such as first-steps, humaneval or mbpp.")
+    every_steps: int | None = Field(
+        default=None, ge=1, description="Optimizer steps between two evaluations; empty means at every checkpoint."
+    )
+    limit: int | None = Field(
+        default=40, ge=1, description="At most this many problems, spread over the benchmark; empty for all."
+    )
+
+
 class HubSection(Section):
     """Where checkpoints are pushed."""
 
@@ -139,6 +168,7 @@ class TrainingRecipe(BaseRecipe):
     train: dict[str, Any] = Field(default_factory=dict, description="Any field of the trainer's own config.")
     checkpoints: CheckpointsSection = Field(default_factory=CheckpointsSection, description="What is kept.")
     hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
+    evaluate: EvaluateSection | None = Field(default=None, description="Benchmarks asked while training; empty for none.")
 
     @model_validator(mode="before")
     @classmethod
@@ -189,8 +219,30 @@ class TokenizerRecipe(BaseRecipe):
     )
 
 
-Recipe = Annotated[SftRecipe | PretrainRecipe | TokenizerRecipe, Field(discriminator="kind")]
-KINDS: dict[str, type[BaseRecipe]] = {"sft": SftRecipe, "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe}
+class EvaluateRecipe(BaseRecipe, Asking):
+    """The share of a benchmark's problems a model solves."""
+
+    kind: Literal["evaluate"]
+    model: ModelSection = Field(description="What is asked: a run's checkpoint, a Hub id or a folder.")
+    benchmark: str = Field(default="first-steps", description="Its name, such as first-steps, humaneval+ or mbpp.")
+    problems: str | None = Field(default=None, description="A problems file on this machine instead of the benchmark's.")
+    num_samples: int = Field(default=1, ge=1, le=1000, description="Answers to each problem; more than one are sampled.")
+    temperature: float = Field(default=0.0, ge=0, le=5, description="0 takes the likeliest token each time (greedy).")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="Only the likeliest tokens up to this share are drawn from.")
+    datasets: list[DatasetSection] = Field(default=[], max_length=0, description="None: the problems are the benchmark's.")
+
+    @model_validator(mode="after")
+    def _samples_differ(self) -> "EvaluateRecipe":
+        if self.num_samples > 1 and not self.temperature:
+            raise ValueError("num_samples above 1 needs a temperature above 0: greedy answers are all the same")
+        return self
+
+
+Known = SftRecipe | PretrainRecipe | TokenizerRecipe | EvaluateRecipe
+Recipe = Annotated[Known, Field(discriminator="kind")]
+KINDS: dict[str, type[BaseRecipe]] = {
+    "sft": SftRecipe, "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe, "evaluate": EvaluateRecipe,
+}  # fmt: skip
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Recipe)
 
 
@@ -229,7 +281,7 @@ def parse_yaml(text: str, where: str = "recipe") -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def parse_recipe(text: str, overrides: list[str] | None = None) -> SftRecipe | PretrainRecipe | TokenizerRecipe:
+def parse_recipe(text: str, overrides: list[str] | None = None) -> Known:
     """Check a recipe text, with `key=value` overrides (values are YAML) applied first.
 
     Raises:
@@ -241,7 +293,7 @@ def parse_recipe(text: str, overrides: list[str] | None = None) -> SftRecipe | P
     return validate(values)
 
 
-def validate(values: Mapping[str, Any]) -> SftRecipe | PretrainRecipe | TokenizerRecipe:
+def validate(values: Mapping[str, Any]) -> Known:
     """Turn a mapping into a recipe.
 
     Raises:

@@ -1,11 +1,13 @@
 """Read what a worker wrote to events.jsonl into the store; a worker is not trusted to write sense."""
 
 import math
+import re
 from typing import Any
 
 from codex_space.core.events import Event, read_events
 from codex_space.core.paths import JobDir
-from codex_space.store import checkpoints, metrics, runs
+from codex_space.jobs.references import target_of
+from codex_space.store import checkpoints, evaluations, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.metrics import Point
 from codex_space.store.runs import Run
@@ -13,6 +15,7 @@ from codex_space.store.runs import Run
 MAX_STEP = 1 << 53  # whole numbers up to here are exact in the page's JavaScript too
 MAX_NAME = 80
 MAX_TEXT = 2000
+_BENCHMARK = re.compile(r"[a-z0-9][a-z0-9+._-]{0,60}")  # it becomes a folder's name
 
 
 def read_new_events(db: Database, job: JobDir, run: Run, *, now: float, to_end: bool) -> Run:
@@ -62,6 +65,8 @@ def _store_one(db: Database, run: Run, event: Event, now: float) -> list[Point]:
             return _points(event, step, now)
         case "checkpoint" if step is not None:
             _add_checkpoint(db, run, event, step, now)
+        case "samples" if step is not None:
+            _start_evaluation(db, run, event, step, now)
         case "failed":
             where, what, cure = (_text(event.get(key)) for key in ("where", "what", "cure"))
             sentence = f"{_join(': ', where, what or 'the worker failed').rstrip('.')}."
@@ -94,6 +99,18 @@ def _add_checkpoint(db: Database, run: Run, event: Event, step: int, now: float)
         metrics={name: value for name, value in numbers.items() if value is not None},
         upload="queued" if run.repo_id else "none",
     )
+
+
+def _start_evaluation(db: Database, run: Run, event: Event, step: int, now: float) -> None:
+    benchmark, num_samples = _text(event.get("benchmark")), _whole(event.get("num_samples"))
+    if _BENCHMARK.fullmatch(benchmark) and num_samples:
+        evaluations.start(
+            db, run.id, step, benchmark,
+            target=target_of(run, step),
+            num_samples=num_samples,
+            protocol=_text(event.get("protocol")),
+            now=_number(event.get("t")) or now,
+        )  # fmt: skip
 
 
 def _whole(value: Any) -> int | None:  # noqa: ANN401  # any JSON value

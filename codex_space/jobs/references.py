@@ -4,15 +4,17 @@ import re
 
 from codex_space.core.errors import ModelError
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import BaseRecipe, PretrainRecipe, SftRecipe
+from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, PretrainRecipe, SftRecipe, TrainingRecipe, parse_recipe
 from codex_space.data.sources import is_hub_id
+from codex_space.grade import library
+from codex_space.store.runs import Run
 
 _RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
 
 
 def model_references(recipe: BaseRecipe) -> list[str]:
     """Return the texts that name a model or tokenizer."""
-    if isinstance(recipe, SftRecipe):
+    if isinstance(recipe, SftRecipe | EvaluateRecipe):
         return [recipe.model.model_name_or_path]
     return [recipe.tokenizer] if isinstance(recipe, PretrainRecipe) else []
 
@@ -53,4 +55,21 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
 
 def reads_hub(recipe: BaseRecipe) -> bool:
     """Say whether the worker has to read a model or rows from the Hub."""
-    return any(is_hub_id(text) for text in [*model_references(recipe), *(each.path for each in recipe.datasets)])
+    named = [*model_references(recipe), *(each.path for each in recipe.datasets)]
+    return any(map(is_hub_id, named)) or any(library.find(name).shipped is None for name in benchmarks_of(recipe))
+
+
+def benchmarks_of(recipe: BaseRecipe) -> list[str]:
+    """Return the benchmarks whose problems are the program's to find."""
+    if isinstance(recipe, EvaluateRecipe):
+        return [] if recipe.problems else [recipe.benchmark]
+    return recipe.evaluate.benchmarks if isinstance(recipe, TrainingRecipe) and recipe.evaluate else []
+
+
+def target_of(run: Run, step: int) -> tuple[str | None, int]:
+    """Return the run and step of the checkpoint that a run's answers are of; (None, 0) for a model from elsewhere."""
+    recipe = parse_recipe(run.recipe)
+    if not isinstance(recipe, EvaluateRecipe):
+        return run.id, step
+    found = _RUN.fullmatch(recipe.model.model_name_or_path)
+    return (found[1], int(found[2] or 0)) if found else (None, 0)

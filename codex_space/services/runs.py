@@ -222,12 +222,13 @@ def _absolute_paths(recipe: BaseRecipe) -> BaseRecipe:
     """Local files named relative to where the person stands stay found when the worker runs elsewhere."""
     values = recipe.model_dump(by_alias=True, exclude_defaults=True)
     values["kind"] = getattr(recipe, "kind", "")
-    for entry in values["datasets"]:
+    for entry in values.get("datasets", []):
         entry["path"] = _absolute(entry["path"])
     if "model" in values:
         values["model"]["model_name_or_path"] = _absolute(values["model"]["model_name_or_path"])
-    if isinstance(values.get("tokenizer"), str):
-        values["tokenizer"] = _absolute(values["tokenizer"])
+    for key in ("tokenizer", "problems"):
+        if isinstance(values.get(key), str):
+            values[key] = _absolute(values[key])
     return validate(values)
 
 

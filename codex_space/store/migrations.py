@@ -84,4 +84,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX checkpoints_by_upload ON checkpoints (upload, created_at)",
     ),
+    (
+        """
+        CREATE TABLE evaluations (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            step INTEGER NOT NULL,
+            benchmark TEXT NOT NULL,
+            target_run TEXT,
+            target_step INTEGER NOT NULL DEFAULT 0,
+            state TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'failed')),
+            reason TEXT NOT NULL DEFAULT '',
+            protocol TEXT NOT NULL DEFAULT '',
+            started_at REAL NOT NULL,
+            num_samples INTEGER NOT NULL,
+            num_graded INTEGER NOT NULL DEFAULT 0,
+            num_passed INTEGER NOT NULL DEFAULT 0,
+            num_live INTEGER NOT NULL DEFAULT 0,
+            scores TEXT NOT NULL DEFAULT '[]',
+            PRIMARY KEY (run_id, step, benchmark)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX evaluations_by_target ON evaluations (target_run, target_step)",
+        "CREATE INDEX evaluations_by_state ON evaluations (state, started_at)",
+    ),
 )

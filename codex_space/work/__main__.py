@@ -58,6 +58,8 @@ def run(attempt: Attempt) -> None:
         _prepare_libraries(attempt.num_threads)
         if attempt.recipe.kind == "pretrain":
             from codex_space.work.pretrain import run as run_kind
+        elif attempt.recipe.kind == "evaluate":
+            from codex_space.work.evaluate import run as run_kind
         else:
             from codex_space.work.sft import run as run_kind
     _write_env(attempt)

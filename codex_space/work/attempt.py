@@ -11,7 +11,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import PretrainRecipe, SftRecipe, TokenizerRecipe, parse_recipe
+from codex_space.core.recipe import Known, parse_recipe
 
 
 class StopRequested(BaseException):
@@ -45,7 +45,7 @@ class Attempt:
     """
 
     job: JobDir
-    recipe: SftRecipe | PretrainRecipe | TokenizerRecipe
+    recipe: Known
     events: EventWriter
     clock: Callable[[], float]
     stop: StopFlag

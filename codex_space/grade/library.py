@@ -1,0 +1,143 @@
+"""The benchmarks the program knows: where their problems come from, and how a model is asked them."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from codex_space.core.errors import GradeError
+from codex_space.core.paths import share_dir
+from codex_space.core.recipe import nearest
+from codex_space.grade import benchmarks
+from codex_space.grade.files import read_objects
+from codex_space.grade.problems import Benchmark, Problem, load_problems
+from codex_space.grade.protocol import COMPLETION_STOPS, DOCSTRING_STOPS
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One benchmark.
+
+    Attributes:
+        about: One sentence for a person.
+        shipped: Its problems file where it comes with the program.
+        repo_id: Hub dataset it comes from otherwise, with configuration and split.
+        release: Name of EvalPlus's own file, which a person puts into the workspace's benchmarks folder.
+        stops: Where a completion ends.
+        forms: Prompt form for completion and for chat (see `protocol.PROMPT_FORMS`).
+    """
+
+    name: str
+    title: str
+    about: str
+    num_problems: int
+    shipped: Path | None = None
+    repo_id: str = ""
+    config: str | None = None
+    split: str = "test"
+    release: str = ""
+    stops: tuple[str, ...] = COMPLETION_STOPS
+    forms: tuple[str, str] = ("completion-stripped", "chat")
+
+    def file(self, cache: Path) -> Path:
+        """Return where the problems lie, or will once fetched."""
+        return self.shipped or cache / (self.release or f"{self.name}.jsonl")
+
+
+def entries() -> list[Entry]:
+    """Return all benchmarks, our own first."""
+    own = share_dir("data") / "benchmarks" / "first-steps.jsonl"
+    prose: dict[str, Any] = {"stops": DOCSTRING_STOPS, "forms": ("completion", "chat")}
+    return [
+        Entry("first-steps", "First steps", "60 problems of our own in four tiers; no download", 60, own, forms=("completion-stripped", "request")),
+        Entry("humaneval", "HumanEval", "164 functions from their docstrings (OpenAI)", 164, repo_id="openai/openai_humaneval"),
+        Entry("humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164, release="HumanEvalPlus.jsonl.gz"),
+        Entry("mbpp", "MBPP", "500 short tasks with three asserts each (Google)", 500, repo_id="google-research-datasets/mbpp", config="full", **prose),
+        Entry("mbpp+", "MBPP+", "MBPP with 35 times the tests (EvalPlus)", 378, release="MbppPlus.jsonl.gz", **prose),
+    ]  # fmt: skip
+
+
+def find(name: str) -> Entry:
+    """Return the benchmark of that name.
+
+    Raises:
+        GradeError: There is none; the nearest is told.
+    """
+    known = {entry.name: entry for entry in entries()}
+    if name not in known:
+        raise GradeError(f"there is no benchmark {name!r}", where="benchmark", cure=nearest(name, list(known)))
+    return known[name]
+
+
+def fetch(entry: Entry, cache: Path, download: Callable[[Entry], list[Row]]) -> Path:
+    """Return the problems file, brought from the Hub once where it does not come with the program.
+
+    Raises:
+        GradeError: It is a file that a person has to put there.
+    """
+    path = entry.file(cache)
+    if path.is_file():
+        return path
+    if entry.release:
+        raise GradeError(
+            f"{entry.title} is read from EvalPlus's file {entry.release}, which is not here",
+            where=entry.name,
+            cure=f"Take it from EvalPlus's releases and put it into the folder {cache.name} of the workspace.",
+        )
+    rows = download(entry)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def version_of(path: Path) -> str:
+    """Return the file's name and the beginning of its SHA-256."""
+    return f"{path.name} {sha256(path.read_bytes()).hexdigest()[:12]}"
+
+
+def choose(items: list[Any], limit: int | None) -> list[Any]:
+    """Return at most `limit` of the items, spread evenly over all; the same ones each time."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[number * len(items) // limit] for number in range(limit)]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A benchmark with the problems that are asked; `questions` are what `protocol.ask` reads, by task id."""
+
+    benchmark: Benchmark
+    problems: list[Problem]
+    questions: dict[str, dict[str, str]]
+    tiers: dict[str, int]
+    version: str
+
+
+def load(name: str, path: Path, limit: int | None = None) -> Loaded:
+    """Read a problems file and choose those that are asked.
+
+    Raises:
+        GradeError: It cannot be read, or is not of this benchmark.
+    """
+    benchmark = benchmarks.find(name)
+    problems = choose(load_problems(benchmark, path), limit)
+    rows = {str(row.get("task_id")): row for _, row in read_objects(path)}
+    questions, tiers = {}, {}
+    for problem in problems:
+        row = rows.get(problem.task_id) or {}
+        questions[problem.task_id] = {
+            "task_id": problem.task_id,
+            "prompt": problem.prompt,
+            "entry_point": problem.tests[0].names[0] if problem.tests[0].names else "",
+            **({"request": row["request"]} if isinstance(row.get("request"), str) else {}),
+        }
+        if isinstance(row.get("tier"), int):
+            tiers[problem.task_id] = row["tier"]
+    return Loaded(benchmark, problems, questions, tiers, version_of(path))

@@ -1,0 +1,110 @@
+"""Ask a model the problems of a benchmark, and leave its answers in the job folder for the owner to grade."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from codex_space.core.recipe import Asking
+from codex_space.core.settings import read_settings
+from codex_space.grade import extract, library
+from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
+from codex_space.work.attempt import Attempt
+from codex_space.work.generate import Generator, Prompt, encode
+
+log = logging.getLogger(__name__)
+SAMPLES = "samples.jsonl"
+
+
+class Examination:
+    """One benchmark, read once, that any state of a model can be asked."""
+
+    def __init__(self, attempt: Attempt, name: str, asking: Asking, *, problems: str | None = None, **drawn: Any) -> None:  # noqa: ANN401  # Protocol's own fields
+        """Read the problems, from the Hub where they do not come with the program.
+
+        Raises:
+            GradeError: They cannot be read.
+            HubError: The Hub refuses them.
+        """
+        self._attempt, self._name, self._asking, self._drawn = attempt, name, asking, drawn
+        entry = library.find(name)
+        if problems:
+            path = Path(problems)
+        else:
+            cache = (attempt.workspace or attempt.job.root) / "benchmarks"
+            path = library.fetch(entry, cache, lambda one: _download(attempt, one))
+        self._entry = entry
+        self.loaded = library.load(name, path, asking.limit)
+
+    def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]) -> int:
+        """Write every answer to the evaluation's folder and return their number; `said` hears how many there are.
+
+        Raises:
+            ModelError: The model cannot answer.
+        """
+        protocol = self._protocol(tokenizer)
+        folder = self._attempt.job.evaluation(step, self._name)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "protocol.json").write_text(json.dumps(protocol.as_dict(), indent=1), encoding="utf-8")
+        questions = self.loaded.questions
+        asked = {task_id: ask(protocol.prompt_form, question) for task_id, question in questions.items()}
+        prompts = [
+            Prompt((task_id, number), encode(tokenizer, one))
+            for task_id, one in asked.items()
+            for number in range(protocol.num_samples)
+        ]
+        self._attempt.say("samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line())
+        generator = Generator(model, tokenizer, protocol, self._asking.batch_size)
+        count = 0
+        with (folder / SAMPLES).open("w", encoding="utf-8") as file:
+            for answer in generator.answers(prompts, self._attempt.is_stop_asked):
+                task_id, number = answer.key
+                found = _program(answer.text, questions[task_id], protocol, asked[task_id].prefill)
+                row = {"task_id": task_id, "sample": number, "asked": asked[task_id].text, "text": answer.text, "num_tokens": answer.num_tokens}
+                file.write(json.dumps({**row, "program": found.program, "rule": found.rule, "flaw": found.flaw}) + "\n")
+                file.flush()  # the owner grades while the rest is written
+                count += 1
+                said(count)
+        log.info("%s: %s answers at step %s", self._name, count, step)
+        return count
+
+    def _protocol(self, tokenizer: PreTrainedTokenizerBase) -> Protocol:
+        template = tokenizer.chat_template
+        chat = self._asking.mode == "chat" or (self._asking.mode == "auto" and bool(template))
+        form = self._entry.forms[chat]
+        prefilled = form == "chat"
+        return Protocol(
+            prompt_form=form,
+            extraction="code blocks" if chat else "up to the first stop string",
+            stops=(CHAT_STOPS if prefilled else ()) if chat else self._entry.stops,
+            max_new_tokens=self._asking.max_new_tokens,
+            dataset_version=self.loaded.version,
+            template_hash=hashlib.sha256(str(template).encode()).hexdigest()[:12] if chat else "",
+            seed=self._attempt.recipe.seed,
+            **self._drawn,
+        )
+
+
+def _program(text: str, question: dict[str, str], protocol: Protocol, prefill: str) -> extract.Extraction:
+    if protocol.template_hash:
+        return extract.from_chat(text, prompt=question["prompt"], entry_point=question["entry_point"], prefill=prefill)
+    prompt = ask(protocol.prompt_form, question).text
+    return extract.from_completion(text, prompt=prompt, entry_point=question["entry_point"], stops=protocol.stops)
+
+
+def _download(attempt: Attempt, entry: library.Entry) -> list[library.Row]:
+    from codex_space.data.read import iter_rows
+    from codex_space.hub.client import Hub
+    from codex_space.hub.dataset_files import fetch_dataset_files
+
+    token = read_settings().hf_token
+    hub = Hub(token.reveal() if token else None)
+    attempt.say("phase", phase="benchmark", detail=f"downloading {entry.repo_id}")
+    files = fetch_dataset_files(hub, entry.repo_id, entry.config, entry.split, None, attempt.job.root / "cache" / entry.name)
+    return [row for path in files for _, row in iter_rows(path)]

@@ -1,0 +1,66 @@
+"""Ask a model the problems of a benchmark: base models, full checkpoints, adapters on their base, in 4 bits too."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import cast
+
+import torch
+from peft import PeftModel
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from codex_space.core.recipe import EvaluateRecipe, ModelSection
+from codex_space.work import models
+from codex_space.work.attempt import Attempt
+from codex_space.work.benchmark import Examination
+
+
+def run(attempt: Attempt) -> None:
+    """Write the answers the recipe asks for.
+
+    Raises:
+        CodexError: Why it cannot start or go on.
+    """
+    recipe = attempt.recipe
+    assert isinstance(recipe, EvaluateRecipe)  # noqa: S101  # narrows the type
+    drawn = {"num_samples": recipe.num_samples, "temperature": recipe.temperature, "top_p": recipe.top_p}
+    examination = Examination(attempt, recipe.benchmark, recipe, problems=recipe.problems, **drawn)
+    total = len(examination.loaded.problems) * recipe.num_samples
+    attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
+    model, tokenizer = _load(attempt, recipe.model)
+    attempt.say("ready", max_steps=total)
+    if attempt.check_only:
+        return
+    attempt.stop.is_training = True
+
+    def say_progress(count: int) -> None:
+        attempt.say("log", step=count, metrics={})
+
+    count = examination.run(model, tokenizer, 0, say_progress)
+    stopped = {"stopped": True} if count < total else {}
+    attempt.say("done", step=count, summary={}, **stopped)
+
+
+def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load what is asked; an adapter stays one, as the playground hears it."""
+    ref = section.model_name_or_path
+    path = attempt.references.get(ref, ref)
+    if ref.startswith("fresh:"):
+        path = models.locate(attempt, section).path
+    dtype = models.choose_dtype(section, adapters=True)
+    kwargs = {
+        "dtype": dtype,
+        "attn_implementation": section.attn_implementation,
+        "quantization_config": models.quantization(section),
+        "device_map": models.device_map() if section.load_in_4bit else None,
+    }
+    tokenizer = models.load_tokenizer(path, section.revision)
+    if (Path(path) / "adapter_config.json").is_file():
+        base = models.load_model(models.base_of(Path(path)), **kwargs)
+        model = cast("PreTrainedModel", PeftModel.from_pretrained(base, path))
+        with suppress(OSError):
+            base.generation_config = GenerationConfig.from_pretrained(path)
+    else:
+        model = models.load_model(path, revision=section.revision, **kwargs)
+    if not section.load_in_4bit and torch.cuda.is_available():
+        model = model.to("cuda")
+    return model.eval(), tokenizer

@@ -1,0 +1,136 @@
+"""Answers to many prompts at once: left-padded batches of like length, halved where memory is short."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from codex_space.core.errors import ModelError
+from codex_space.grade.protocol import Asked, Protocol
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One thing to be answered; `key` comes back with the answer."""
+
+    key: tuple[str, int]
+    ids: list[int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote, special tokens left out; `num_tokens` counts what was generated."""
+
+    key: tuple[str, int]
+    text: str
+    num_tokens: int
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[int]:
+    """Return the tokens a model sees: the text as it is, or the conversation in its template.
+
+    Raises:
+        ModelError: The template refuses the conversation.
+    """
+    if not asked.chat:
+        return cast("list[int]", tokenizer(asked.text)["input_ids"])
+    messages = [{"role": "user", "content": asked.text}]
+    if asked.prefill:
+        messages.append({"role": "assistant", "content": asked.prefill})
+    try:
+        rendered = tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=not asked.prefill,
+            continue_final_message=bool(asked.prefill),
+            return_dict=True,
+        )
+    except Exception as error:  # noqa: BLE001  # a template is a program of its author: it raises what it likes
+        raise ModelError(f"the model's template refuses a problem ({error})", where="chat_template") from error
+    return cast("list[int]", rendered["input_ids"])
+
+
+class Generator:
+    """One model and how it is to answer."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol, batch_size: int
+    ) -> None:
+        """Take a model that is in place and in evaluation mode."""
+        self._model, self._tokenizer, self._protocol = model, tokenizer, protocol
+        self._batch_size = batch_size
+        positions = getattr(model.config, "max_position_embeddings", None)
+        self._num_positions = int(positions) if isinstance(positions, int) else 1 << 20
+
+    def answers(self, prompts: Sequence[Prompt], is_stopped: Callable[[], bool] = lambda: False) -> Iterator[Answer]:
+        """Yield an answer to each prompt, longest prompts first, so that a batch too large shows at once.
+
+        Raises:
+            ModelError: Memory does not suffice for a single prompt.
+        """
+        waiting = sorted(prompts, key=lambda prompt: -len(prompt.ids))
+        torch.manual_seed(self._protocol.seed)
+        while waiting and not is_stopped():
+            batch = waiting[: self._batch_size]
+            try:
+                texts = self._generate(batch)
+            except torch.OutOfMemoryError as error:
+                torch.cuda.empty_cache()
+                if len(batch) == 1:
+                    what = f"a prompt of {len(batch[0].ids):,} tokens does not fit into the GPU's memory"
+                    raise ModelError(what, cure="Lower max_new_tokens, or load the model in 4 bits.") from error
+                self._batch_size = len(batch) // 2
+                log.info("out of memory: going on with batches of %s", self._batch_size)
+                continue
+            waiting = waiting[len(batch) :]
+            for prompt, (text, num_tokens) in zip(batch, texts, strict=True):
+                yield Answer(prompt.key, text, num_tokens)
+
+    def _generate(self, batch: Sequence[Prompt]) -> list[tuple[str, int]]:
+        """Return (text, generated tokens) of each prompt; the end of a prompt that is too long for the model is kept."""
+        room = max(1, self._num_positions - self._protocol.max_new_tokens)
+        ids = [prompt.ids[-room:] for prompt in batch]
+        width = max(map(len, ids))
+        pad = self._pad_id()
+        input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=self._model.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=self._model.device)
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=input_ids,
+                attention_mask=mask,
+                max_new_tokens=max(1, min(self._protocol.max_new_tokens, self._num_positions - width)),
+                pad_token_id=pad,
+                use_cache=True,
+                **self._sampling(),
+            )
+        new = cast("torch.Tensor", output)[:, width:].tolist()
+        ends = self._end_ids()
+        return [self._decode(row, ends) for row in new]
+
+    def _decode(self, row: list[int], ends: set[int]) -> tuple[str, int]:
+        """Cut at the first end token: what follows it is padding, whatever token that is made of."""
+        end = next((place for place, token in enumerate(row) if token in ends), len(row))
+        return str(self._tokenizer.decode(row[:end], skip_special_tokens=True)), end
+
+    def _sampling(self) -> dict[str, Any]:
+        stops: dict[str, Any] = {}
+        if self._protocol.stops:
+            stops = {"stop_strings": list(self._protocol.stops), "tokenizer": self._tokenizer}
+        if self._protocol.is_greedy:
+            return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, **stops}
+        drawn = {"temperature": self._protocol.temperature, "top_p": self._protocol.top_p, "top_k": 0}
+        return {"do_sample": True, **drawn, **stops}
+
+    def _pad_id(self) -> int:
+        pad = self._tokenizer.pad_token_id
+        return int(pad if pad is not None else self._tokenizer.eos_token_id)
+
+    def _end_ids(self) -> set[int]:
+        config = self._model.generation_config
+        known = config.eos_token_id if config else None
+        ids = [known] if isinstance(known, int) else list(known or [])
+        return {*ids, int(self._tokenizer.eos_token_id)}
