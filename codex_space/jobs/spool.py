@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from codex_space.core import durable
@@ -30,16 +30,17 @@ def remove_spooled(job: JobDir, step: int) -> None:
     shutil.rmtree(job.spooled(step), ignore_errors=True)
 
 
-def thin(jobs: Iterable[JobDir], budget_bytes: int) -> None:
+def thin(next_steps: Mapping[JobDir, int], budget_bytes: int) -> None:
     """Keep the spool small without ever touching weights.
 
-    Resume state that a newer checkpoint has overtaken is never sent, so it goes at once; past the budget the oldest
-    of what is left goes too. The checkpoint folders, of which these are hard links, lose nothing.
+    Resume state older than the step that is uploaded next (`next_steps`, of each run) is never sent, so it goes at once;
+    past the budget the oldest of what is left goes too. What the worker has linked meanwhile, and the uploader does not
+    know of yet, overtakes nothing: it would take away the state that is about to be sent. The checkpoint folders, of
+    which these are hard links, lose nothing.
     """
-    waiting = [(job, step) for job in jobs for step in spooled_steps(job)]
-    newest = {job.root: step for job, step in waiting}
+    waiting = [(job, step) for job in next_steps for step in spooled_steps(job)]
     for job, step in waiting:
-        if step != newest[job.root]:
+        if step < next_steps[job]:
             _drop_resume_state(job.spooled(step))
     size_bytes = sum(_size_bytes(job.spooled(step)) for job, step in waiting)
     for job, step in sorted(waiting, key=lambda row: (row[0].spooled(row[1]) / MANIFEST).stat().st_mtime):

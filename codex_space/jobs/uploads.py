@@ -21,8 +21,8 @@ from codex_space.store.checkpoints import (
     Checkpoint,
     due_uploads,
     list_checkpoints,
+    next_steps_to_upload,
     reset_uploading,
-    runs_not_uploaded,
     set_upload,
 )
 from codex_space.store.db import Database
@@ -53,7 +53,8 @@ class Uploader:
         """Try the next due upload, if any; return whether there was one. Only the workspace's owner calls this."""
         if not self._has_taken_over:
             self._take_over()
-        thin([self._workspace.job(run_id) for run_id in runs_not_uploaded(self._db)], self._spool_budget_bytes)
+        next_steps = {self._workspace.job(run_id): step for run_id, step in next_steps_to_upload(self._db).items()}
+        thin(next_steps, self._spool_budget_bytes)
         due = due_uploads(self._db, now)
         if due:
             self._attempt(due[0], now)

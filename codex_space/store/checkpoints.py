@@ -105,10 +105,13 @@ def due_uploads(db: Database, now: float) -> list[Checkpoint]:
     return [_checkpoint(row) for row in rows]
 
 
-def runs_not_uploaded(db: Database) -> list[str]:
-    """Return the runs that have a checkpoint waiting for the Hub or refused by it."""
-    rows = db.query("SELECT DISTINCT run_id FROM checkpoints WHERE upload IN ('queued', 'uploading', 'failed')")
-    return [row["run_id"] for row in rows]
+def next_steps_to_upload(db: Database) -> dict[str, int]:
+    """Return run id -> its newest checkpoint that waits for the Hub; 0 where all that are left were refused by it."""
+    rows = db.query(
+        "SELECT run_id, max(CASE upload WHEN 'failed' THEN 0 ELSE step END) AS step FROM checkpoints "
+        "WHERE upload IN ('queued', 'uploading', 'failed') GROUP BY run_id"
+    )
+    return {row["run_id"]: row["step"] for row in rows}
 
 
 def reset_uploading(db: Database) -> None:

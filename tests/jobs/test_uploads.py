@@ -131,6 +131,15 @@ def test_uploads_slower_than_the_training_always_leave_something_to_go_on_from(s
     assert fetch_run(space.hub.client(), "ada/model", Workspace(tmp_path / "end").make()).step == 45
 
 
+def test_what_the_worker_linked_a_moment_ago_takes_no_resume_state_away(space: Space) -> None:
+    job = space.add_run()
+    space.save(10)
+    folder = write_checkpoint(job.checkpoint(20), 20)  # its event is not read yet
+    shutil.copytree(folder, job.spooled(20), copy_function=os.link)
+    space.drain()
+    assert has_resume(space, 10)
+
+
 def has_resume(space: Space, step: int) -> bool:
     return any(path.startswith("resume/") for path in space.hub.state.files("models", "ada/model", f"step-{step}"))
 
@@ -394,7 +403,7 @@ def test_the_budget_takes_the_oldest_run_first(space: Space) -> None:
         os.utime(space.save(10, run_id) / MANIFEST, (seconds, seconds))
         assert (job.spooled(10) / "optimizer.pt").is_file()
     size_bytes = sum(p.stat().st_size for job in (first, second) for p in job.spooled(10).iterdir())
-    thin([second, first], size_bytes - 1)
+    thin({second: 10, first: 10}, size_bytes - 1)
     assert not (first.spooled(10) / "optimizer.pt").exists()
     assert (second.spooled(10) / "optimizer.pt").is_file()
 

@@ -56,7 +56,15 @@ def test_what_needs_no_upload_is_never_due(db, new_run):
     add(db, run, 1, upload="none")
     add(db, run, 2, upload="uploaded")
     assert due(db) == []
-    assert checkpoints.runs_not_uploaded(db) == []
+    assert checkpoints.next_steps_to_upload(db) == {}
+
+
+def test_the_next_to_upload_is_the_newest_that_waits(db, new_run):
+    first, second = new_run(), new_run()
+    for step, upload in ((10, "queued"), (20, "uploading"), (30, "uploaded"), (40, "failed")):
+        add(db, first, step, upload=upload)
+    add(db, second, 10, upload="failed")
+    assert checkpoints.next_steps_to_upload(db) == {first.id: 20, second.id: 0}
 
 
 def test_a_restart_queues_again_what_was_on_its_way(db, new_run):
