@@ -1,0 +1,1 @@
+"""Sandbox, benchmarks and scores for generated code; standard library only."""
