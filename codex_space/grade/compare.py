@@ -32,7 +32,7 @@ class Comparison:
                 return abs(_polynomial(*args, out)) <= self._atol
             exact = bool(out == expected)
             if self._oracle:
-                exact = bool(self._oracle(exact, out, expected, args))
+                exact = bool(self._oracle(exact, out, expected, args, self._atol))
             self.see(expected)
             if exact or self._atol == 0:
                 return exact
@@ -98,18 +98,18 @@ def _digit_distance(first: int, second: int) -> int:
     return sum(abs(int(a) - int(b)) for a, b in zip(str(first).zfill(width), str(second).zfill(width), strict=True))
 
 
-def _is_not_none(_: bool, out: Any, expected: Any, __: list[Any]) -> bool:  # noqa: ANN401  # any value
+def _is_not_none(_: bool, out: Any, expected: Any, *__: Any) -> bool:  # noqa: ANN401  # any value
     return out == expected if isinstance(out, bool) else expected == (out is not None)
 
 
-Oracle = Callable[[bool, Any, Any, list[Any]], bool]
+Oracle = Callable[[bool, Any, Any, list[Any], float], bool]
 ORACLES: dict[str, Oracle] = {
     "root": lambda exact, *_: exact,  # HumanEval/32, decided before any output is compared
     "any": lambda *_: True,
     "or zero": lambda exact, out, *_: exact or out == 0,
-    "surface": lambda exact, out, _, args: exact or abs(out - _surface_area(*args)) <= 0,
-    "digits": lambda exact, out, _, args: exact or out == _digit_distance(*args),
-    "set": lambda _, out, expected, __: set(out) == set(expected),
+    "surface": lambda exact, out, _, args, atol: exact or abs(out - _surface_area(*args)) <= atol,
+    "digits": lambda exact, out, _, args, __: exact or out == _digit_distance(*args),
+    "set": lambda _, out, expected, *__: set(out) == set(expected),
     "not none": _is_not_none,
 }
 """EvalPlus's special oracles (evalplus/eval/_special_oracle.py); which task has which is in the benchmark's file."""

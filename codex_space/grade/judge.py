@@ -35,7 +35,11 @@ _LEAST_WAIT_S = 0.02
 
 
 class _OutOfTimeError(BaseException):
-    """A limit was reached; not an Exception, which test code might catch."""
+    """A call's limit was reached; not an Exception, which test code might catch."""
+
+
+class _OutOfAllTimeError(_OutOfTimeError):
+    """The suite's limit was reached."""
 
 
 class _SolverFailedError(BaseException):
@@ -43,7 +47,10 @@ class _SolverFailedError(BaseException):
 
 
 def main(job: int, answers: int, calls: int, verdict: int) -> None:
-    """Judge one suite and write the verdict: {"status", "passed", "why"} and, of `record`, "outputs" and "times"."""
+    """Judge one suite and write the verdict: {"status", "passed", "why"} and, of `record`, "outputs" and "times".
+
+    A timeout is `final` where less than half was done in all the time there is: no quieter machine would save it.
+    """
     suite = json.loads(wire.read_all(job))
     line = _Line(answers, calls, suite["limits"])
     progress = {"passed": 0}
@@ -52,7 +59,8 @@ def main(job: int, answers: int, calls: int, verdict: int) -> None:
         found = _KINDS[suite["kind"]](suite, line, progress)
         told = {"status": "pass", "why": "", **found}
     except _OutOfTimeError as error:
-        told = {"status": "timeout", "why": str(error)}
+        late = isinstance(error, _OutOfAllTimeError) and 2 * progress["passed"] < len(suite.get("calls", ()))
+        told = {"status": "timeout", "why": str(error), "final": late}
     except _SolverFailedError as error:
         told = {"status": "fail", "why": str(error)}
     except (EOFError, BrokenPipeError):
@@ -115,7 +123,7 @@ class _Line:
             wall_left = self._due_cpu_s * self._limits["wall_factor"] - (time.monotonic() - self._since_wall)
             ready, _, _ = select.select([self._answers], [], [], max(_LEAST_WAIT_S, min(cpu_left, wall_left)))
             if self.cpu_s() > self._limits["total_cpu_s"]:
-                raise _OutOfTimeError(f"not done in {self._limits['total_cpu_s']:.3g} s")
+                raise _OutOfAllTimeError(f"not done in {self._limits['total_cpu_s']:.3g} s")
             if ready:
                 self._mark()
                 return

@@ -108,6 +108,7 @@ class Outcome:
         cpu_s: CPU seconds of the program's process.
         wall_s: Seconds it all took.
         max_rss_kib: Largest resident memory of the program's process.
+        final: It ran out of time so early that another try is of no use.
         retried: It ran into a limit once before, among others.
         found: What the suite kind `record` brings back.
     """
@@ -118,6 +119,7 @@ class Outcome:
     cpu_s: float = 0.0
     wall_s: float = 0.0
     max_rss_kib: int = 0
+    final: bool = False
     retried: bool = False
     found: dict[str, Any] = field(default_factory=dict, repr=False)
 
@@ -194,7 +196,8 @@ class Sandbox:
     def grade(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
         """Yield verdicts in the order they are ready; `jobs` may still be growing.
 
-        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts.
+        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts. Only one that
+        was not even half done when the time for all of it was over is not.
         """
         source, guard = iter(jobs), threading.Lock()
         ended, results = threading.Event(), queue.SimpleQueue[Verdict | BaseException | None]()
@@ -250,7 +253,7 @@ def _until_none(results: "queue.SimpleQueue[Verdict | BaseException | None]") ->
 
 
 def _timed_out(verdict: Verdict) -> bool:
-    return any(outcome.status == "timeout" for outcome in verdict.outcomes.values())
+    return any(outcome.status == "timeout" and not outcome.final for outcome in verdict.outcomes.values())
 
 
 def _patient(job: Job) -> Job:
@@ -307,6 +310,7 @@ class _Pair:
             status=told["status"],
             why=told["why"],
             passed=told["passed"],
+            final=told.get("final", False),
             cpu_s=round(used["cpu_s"], 4),
             wall_s=round(time.monotonic() - began, 4),
             max_rss_kib=int(used["max_rss_kib"]),

@@ -14,7 +14,7 @@ from typing import Any
 
 from codex_space.grade import wire
 
-DIGEST_CHARS = 16_384
+DIGEST_BYTES = 16_384
 """A longer answer is first offered as its SHA-256, so that a right one of 100 MiB need not travel."""
 FLUSH_S, FLUSH_BYTES = 0.01, 32_768
 _TOLD_CHARS = 200
@@ -73,18 +73,27 @@ class _Solver:
             if place in slow:
                 self._flush()
             try:
-                answer = wire.encode(function(*wire.decode(text)))
+                self._offer(function(*wire.decode(text)))
             except BaseException as error:  # noqa: BLE001  # as above
                 self._send(b"e", _told(error))
-                continue
-            if len(answer) > DIGEST_CHARS:
-                self._send(b"h", hashlib.sha256(answer.encode()).hexdigest().encode())
-                if self._reader.next()[0] == b"n":
-                    continue
-                self._send(b"v", answer.encode())
-            else:
-                self._send(b"v", answer.encode(), later=True)
         self._flush()
+
+    def _offer(self, value: object) -> None:
+        digest, kept, size = hashlib.sha256(), bytearray(), 0
+        for piece in wire.pieces(value):
+            content = piece.encode()
+            digest.update(content)
+            size += len(content)
+            kept += content if size <= wire.MAX_FRAME_BYTES else b""
+        if size <= DIGEST_BYTES:
+            self._send(b"v", kept, later=True)
+            return
+        self._send(b"h", digest.hexdigest().encode())
+        if self._reader.next()[0] == b"n":
+            return
+        if size > wire.MAX_FRAME_BYTES:
+            raise OverflowError(f"an output of {size >> 20} MiB that is not the expected one")
+        self._send(b"v", kept)
 
     def _answer_one(self, request: dict[str, Any]) -> None:
         try:
@@ -109,7 +118,7 @@ class _Solver:
             raise ValueError(tag)
         return self._objects[number]
 
-    def _send(self, kind: bytes, payload: bytes, *, later: bool = False) -> None:
+    def _send(self, kind: bytes, payload: bytes | bytearray, *, later: bool = False) -> None:
         self._pending += wire.frame(kind, payload)
         if not later or len(self._pending) > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_S:
             self._flush()

@@ -11,7 +11,7 @@ import fractions
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_FRAME_BYTES = 128 << 20
@@ -31,6 +31,7 @@ _BASES: dict[type, Callable[[Any], Any]] = {  # past whatever methods a subclass
     set: lambda value: set(set.__iter__(value)),
     dict: lambda value: dict(dict.items(value)),
 }
+_PIECE_ITEMS = 4096
 _BIG_BITS = 4096  # json cannot write an integer of more than 4300 digits
 
 _encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
@@ -72,6 +73,17 @@ def encode(value: Any, strange: Callable[[Any], dict[str, Any]] | None = None) -
         return _encoder.encode(_tagged(value, tag))
     except ValueError:  # an integer too long for json
         return _encoder.encode(_tagged(value, tag, big=True))
+
+
+def pieces(value: Any) -> Iterator[str]:  # noqa: ANN401  # any value
+    """Yield what `encode` returns, piece by piece where it is a long list or tuple: it may be larger than memory."""
+    if type(value) not in {list, tuple} or len(value) <= _PIECE_ITEMS:
+        yield encode(value)
+        return
+    head, tail = ("[", "]") if type(value) is list else ('{"tuple":[', "]}")
+    for start in range(0, len(value), _PIECE_ITEMS):
+        yield ("," if start else head) + encode(list(value[start : start + _PIECE_ITEMS]))[1:-1]
+    yield tail
 
 
 def decode(text: str | bytes, made: Callable[[str, Any], Any] | None = None) -> Any:  # noqa: ANN401  # any value
@@ -153,7 +165,7 @@ def _untag(tagged: dict[str, Any], made: Callable[[str, Any], Any] | None) -> An
     return made(tag, content)
 
 
-def frame(kind: bytes, payload: bytes = b"") -> bytes:
+def frame(kind: bytes, payload: bytes | bytearray = b"") -> bytes:
     """Return one frame: length, one letter, payload."""
     return struct.pack("=IB", len(payload), kind[0]) + payload
 
