@@ -26,12 +26,15 @@ def references(problems: list[Problem], sandbox: Sandbox, folder: Path) -> Refer
     Raises:
         GradeError: A canonical solution fails: the file is damaged, or the sandbox lacks something.
     """
-    path = folder / f"reference-{_key(problems)}.json.gz"
-    found = _read(path)
+    found = _read(_path(folder, problems))
     if found is None:
         found = _compute(problems, sandbox)
-        _write(path, found)
+        write(folder, problems, found)
     return found
+
+
+def _path(folder: Path, problems: list[Problem]) -> Path:
+    return folder / f"reference-{_key(problems)}.json.gz"
 
 
 def _key(problems: list[Problem]) -> str:
@@ -85,7 +88,9 @@ def _parsed(value: dict[str, Any]) -> Reference:
     return Reference(float(value["cpu_s"]), tuple(value["outputs"]), slow)
 
 
-def _write(path: Path, found: References) -> None:
+def write(folder: Path, problems: list[Problem], found: References) -> None:
+    """Keep references of exactly these problems."""
+    path = _path(folder, problems)
     kept = {task: {name: asdict(value) for name, value in suites.items()} for task, suites in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

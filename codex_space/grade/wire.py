@@ -112,8 +112,10 @@ def _tagged(value: Any, strange: Callable[[Any], dict[str, Any]], *, big: bool =
 
     if kind is list:
         return many(value)
-    if kind in {tuple, set, frozenset} or kind is collections.deque:
+    if kind is tuple or kind is collections.deque:
         return {kind.__name__: many(value)}
+    if kind is set or kind is frozenset:  # in one order whatever the hash seed: texts are compared and hashed
+        return {kind.__name__: sorted(many(value), key=_encoder.encode)}
     if kind in _MAPPINGS:
         return {"dict": [many(pair) for pair in dict.items(value)]}
     if kind in {bytes, bytearray}:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -79,8 +80,8 @@ def _runs_as_user(python):
 
 def test_two_hundred_hostile_programs_leave_nothing(sandbox, tmp_path):
     quick = list(FAKES.values())
-    pair = sandbox._pairs[0]
-    zygotes = [psutil.Process(end._process.pid) for end in (pair._judge, pair._solver)]
+    worker = sandbox._workers[0]
+    zygotes = [psutil.Process(end._process.pid) for end in (worker._judge, worker._solver)]
     run_some(sandbox, quick[:20])
     before = (memory_mib(zygotes), descriptors(zygotes), len(psutil.Process().open_files()), files())
     run_some(sandbox, [quick[n % len(quick)] for n in range(196)])
@@ -110,9 +111,30 @@ def files():
 
 def test_leaving_ends_every_process():
     with Sandbox(2, prove=False) as sandbox:
-        pids = [end._process.pid for pair in sandbox._pairs for end in (pair._judge, pair._solver)]
+        pids = [end._process.pid for worker in sandbox._workers for end in (worker._judge, worker._solver)]
         sandbox.run(job(GOOD["plain"], program_suite()))
     assert not any(psutil.pid_exists(pid) for pid in pids)
+
+
+def test_closing_while_a_program_runs_ends_it_and_says_so():
+    told = []
+
+    def run():
+        try:
+            sandbox.run(job("while True: pass", program_suite()))
+        except GradeError as error:
+            told.append(str(error))
+
+    with Sandbox(1, prove=False) as sandbox:
+        ends = [sandbox._workers[0]._judge, sandbox._workers[0]._solver]
+        thread = threading.Thread(target=run)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while sum(len(psutil.Process(end._process.pid).children()) for end in ends) < 2 and time.monotonic() < deadline:
+            time.sleep(0.005)
+    thread.join(20)
+    assert told == ["the sandbox was closed while it ran a program"]
+    assert not any(psutil.pid_exists(end._process.pid) for end in ends)
 
 
 def test_a_killed_caller_leaves_no_process():
@@ -134,7 +156,7 @@ def test_a_killed_caller_leaves_no_process():
 
 def test_a_killed_zygote_is_started_again(sandbox):
     for role in ("_solver", "_judge"):
-        end = getattr(sandbox._pairs[0], role)
+        end = getattr(sandbox._workers[0], role)
         end._process.kill()
         end._process.wait()
         assert outcome(sandbox, GOOD["plain"], program_suite()).status != "pass"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from codex_space.grade.sandbox import Job, Limits, Suite
+from codex_space.grade.sandbox import Job, Limits, Sandbox, Suite
 from tests.grade.conftest import QUICK, cases_suite, live_suite, outcome, program_suite
 from tests.grade.hostile import FAKES, GOOD, GREEDY, HANGS
 
@@ -87,14 +87,20 @@ def test_an_integer_of_ten_thousand_digits(sandbox):
 
 
 def test_hash_seed_is_fixed(sandbox):
-    test = f"assert f('abc') == {_hash_in(sandbox)}"
-    assert outcome(sandbox, "def f(x): return hash(x)", program_suite(test)).status == "pass"
+    with Sandbox(1, sandbox.level, prove=False) as other:
+        assert _hash_in(sandbox) == _hash_in(other)
 
 
 def _hash_in(sandbox):
     suite = cases_suite(calls=['["abc"]'], expected=["0"])
-    record = type(suite)("test", {**suite.judge, "kind": "record"}, suite.names)
+    record = Suite("test", {**suite.judge, "kind": "record"}, suite.names)
     return outcome(sandbox, "def f(x): return hash(x)", record).found["outputs"][0]
+
+
+def test_an_exception_cannot_end_the_loops_of_a_test(sandbox):
+    test = "f(0)\nassert list(map(f, [1, 2])) == [] or all(map(f, [1, 2]))"
+    program = "def f(x):\n if x: raise StopIteration\n return 0"
+    assert outcome(sandbox, program, program_suite(test)).status == "fail"
 
 
 def test_the_first_program_that_compiles_counts(sandbox):

@@ -12,16 +12,7 @@ from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import grade_samples
 from tests.grade.rows import write_lines
 
-HEAVY = {
-    "HumanEval/15",
-    "HumanEval/36",
-    "HumanEval/59",
-    "HumanEval/83",
-    "HumanEval/94",
-    "HumanEval/130",
-    "HumanEval/139",
-    "Mbpp/255",
-}
+HEAVY = {f"HumanEval/{n}" for n in (15, 36, 59, 83, 94, 130, 139)} | {f"Mbpp/{n}" for n in (255, 271, 599)}
 
 
 @pytest.fixture(scope="module")
