@@ -6,7 +6,7 @@ import sys
 
 from bench.measure import RESULTS
 
-NAMES = ("page_start", "million_points", "event_delay", "supervised", "viewers")
+NAMES = ("page_start", "million_points", "event_delay", "supervised", "viewers", "grading")
 
 
 def main(names: list[str]) -> int:

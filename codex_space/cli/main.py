@@ -68,9 +68,23 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--prompt", help="ask once and leave")
     chat.add_argument("--max-new-tokens", type=int, default=256)
     chat.add_argument("--temperature", type=float, default=0.7, help="0 for the likeliest answer")
+    graded = _command(commands, "grade", "grade:grade", "grade samples of a code benchmark in the sandbox")
+    graded.add_argument("samples", type=Path, help="JSON lines: task_id with solution or completion")
+    graded.add_argument("--benchmark", required=True, help="humaneval, humaneval+, mbpp or mbpp+")
+    graded.add_argument(
+        "--problems", type=Path, metavar="FILE", help="the benchmark's own file, such as HumanEvalPlus.jsonl.gz"
+    )
+    graded.add_argument("--workers", type=_at_least_1, help="programs run at a time; default: the cores there are")
+    _add_json(graded)
     _add_runs(commands)
     _add_data(commands)
     return parser
+
+
+def _at_least_1(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
 
 
 def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

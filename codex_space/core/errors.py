@@ -8,6 +8,7 @@ CodexError
 + EvaluationError   a score cannot be worked out from what is there
 + RunError          the run is unknown, or its state does not allow what was asked
 + WorkspaceError    the workspace folder is locked, full, or not writable
++ GradeError        generated code cannot be graded (no sandbox, bad samples or problems)
 + AccessError       the caller may not do this
 + HubError          the Hub refused for good
 + HubAuthError    no token, a revoked one, or one without the right
@@ -59,6 +60,10 @@ class RunError(CodexError):
 
 class WorkspaceError(CodexError):
     """The workspace folder is locked, full, or not writable."""
+
+
+class GradeError(CodexError):
+    """Generated code cannot be graded here, or the samples or problems cannot be read."""
 
 
 class AccessError(CodexError):

@@ -1,0 +1,70 @@
+"""`codex-space grade`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from codex_space.core.errors import GradeError
+from codex_space.core.settings import read_settings
+from codex_space.grade import benchmarks
+from codex_space.grade.problems import load_problems
+from codex_space.grade.reference import references
+from codex_space.grade.samples import read_samples
+from codex_space.grade.sandbox import Sandbox
+from codex_space.grade.score import Report, grade_samples
+
+CACHE = "grading"
+"""Folder of the workspace in which outputs of canonical solutions are kept."""
+
+
+def grade(args: argparse.Namespace) -> int:
+    """Grade samples made elsewhere; print scores, with --json verdicts too."""
+    benchmark = benchmarks.find(args.benchmark)
+    if args.problems is None:
+        raise GradeError(f"{benchmark.name} needs --problems", cure=f"It reads {benchmark.files}.")
+    problems = load_problems(benchmark, args.problems)
+    samples = read_samples(args.samples, problems)
+    folder: Path = read_settings(workspace=args.workspace).workspace / CACHE
+    with Sandbox(args.workers) as sandbox:
+        known = references(problems, sandbox, folder)
+        report = grade_samples(benchmark, problems, samples, known, sandbox, _Progress(len(samples)).step)
+    if args.json:
+        print(json.dumps(_as_json(report)))
+        return 0
+    for name, suite in benchmark.scores.items():
+        right = sum(map(sum, report.passed(suite).values()))
+        print(f"{name:<12} pass@1 {100 * report.score(suite):5.1f} %   {right} of {len(samples)} samples")
+    timeouts = sum(_timed_out(report, sample_id) for sample_id in report.verdicts)
+    print(f"{'':<12} {timeouts} ran into a time limit, twice", file=sys.stderr)
+    return 0
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    suites = report.benchmark.scores.values()
+    passed = {suite: report.passed(suite) for suite in suites}
+    single = all(len(values) == 1 for values in passed["base"].values())
+    verdicts = {
+        task_id: {suite: passed[suite][task_id][0] if single else passed[suite][task_id] for suite in suites}
+        for task_id in passed["base"]
+    }
+    scores = {name: {"pass@1": round(report.score(suite), 3)} for name, suite in report.benchmark.scores.items()}
+    timeouts = [sample_id for sample_id in report.verdicts if _timed_out(report, sample_id)]
+    return {**scores, "verdicts": verdicts, "timeouts": sorted(timeouts)}
+
+
+def _timed_out(report: Report, sample_id: str) -> bool:
+    return any(outcome.status == "timeout" for outcome in report.verdicts[sample_id].outcomes.values())
+
+
+class _Progress:
+    """A line on standard error where a person looks at it."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+
+    def step(self, _: object) -> None:
+        self._done += 1
+        if sys.stderr.isatty():
+            print(f"\r{self._done}/{self._total} graded", end="" if self._done < self._total else "\n", file=sys.stderr)

@@ -1,0 +1,103 @@
+"""From samples to pass@1: canaries first, then every sample in the sandbox, then the unbiased estimate."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from codex_space.core.errors import GradeError
+from codex_space.grade.problems import Benchmark, Problem, suite_of
+from codex_space.grade.reference import References
+from codex_space.grade.samples import Sample
+from codex_space.grade.sandbox import Job, Sandbox, Verdict
+
+CANARIES = 10
+CANARY_CPU_S = 0.3
+"""Canaries are taken from the problems whose canonical solution is quicker."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores and the verdicts they come from, sample ids in the order of the samples."""
+
+    benchmark: Benchmark
+    task_ids: dict[str, str]
+    verdicts: dict[str, Verdict]
+
+    def passed(self, suite: str) -> dict[str, list[bool]]:
+        """Return task id -> whether each of its samples passed that suite."""
+        found: dict[str, list[bool]] = {}
+        for sample_id, task_id in self.task_ids.items():
+            found.setdefault(task_id, []).append(self.verdicts[sample_id].passed(suite))
+        return found
+
+    def score(self, suite: str, k: int = 1) -> float:
+        """Return the mean of pass@k over tasks."""
+        values = [pass_at_k(len(passed), sum(passed), k) for passed in self.passed(suite).values()]
+        return math.fsum(values) / len(values)
+
+
+def pass_at_k(samples: int, right: int, k: int) -> float:
+    """Return the unbiased estimate 1 - C(n-c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
+
+    Raises:
+        ValueError: There are fewer than `k` samples.
+    """
+    if not 0 <= right <= samples or not 0 < k <= samples:
+        raise ValueError(f"pass@{k} of {right} right among {samples}")
+    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+
+
+def grade_samples(
+    benchmark: Benchmark,
+    problems: list[Problem],
+    samples: list[Sample],
+    known: References,
+    sandbox: Sandbox,
+    on_verdict: Callable[[Verdict], None] = lambda _: None,
+) -> Report:
+    """Grade every sample, after the canaries.
+
+    Raises:
+        GradeError: A canary came out wrong.
+    """
+    run_canaries(problems, known, sandbox)
+    verdicts = {}
+    for verdict in sandbox.grade(jobs_of(problems, samples, known)):
+        verdicts[verdict.job_id] = verdict
+        on_verdict(verdict)
+    return Report(benchmark, {sample.sample_id: sample.task_id for sample in samples}, verdicts)
+
+
+def jobs_of(problems: list[Problem], samples: Iterable[Sample], known: References) -> Iterable[Job]:
+    """Return the job of each sample; `samples` may still be growing."""
+    by_id = {problem.task_id: problem for problem in problems}
+    for sample in samples:
+        yield _job(by_id[sample.task_id], sample.sample_id, sample.programs, known)
+
+
+def run_canaries(problems: list[Problem], known: References, sandbox: Sandbox) -> None:
+    """See canonical solutions pass and the empty program fail, on a few quick problems spread over the benchmark.
+
+    All canonical solutions ran when the references were made; this sees that grading itself still tells right from wrong.
+
+    Raises:
+        GradeError: It does not.
+    """
+    quick = [p for p in problems if sum(known[p.task_id][t.name].cpu_s for t in p.tests) < CANARY_CPU_S] or problems
+    chosen = quick[:: max(1, len(quick) // CANARIES)]
+    right = [_job(problem, f"canonical {problem.task_id}", (problem.canonical,), known) for problem in chosen]
+    empty = [_job(problem, f"empty {problem.task_id}", ("",), known) for problem in chosen]
+    verdicts = {verdict.job_id: verdict for verdict in sandbox.grade([*right, *empty])}
+    wrong = [job.job_id for job in right if not verdicts[job.job_id].passed(job.suites[-1].name)]
+    wrong += [job.job_id for job in empty if verdicts[job.job_id].passed(job.suites[0].name)]
+    if wrong:
+        raise GradeError(
+            "a canary came out wrong, so no score is shown",
+            where=", ".join(wrong[:3]),
+            cure="Canonical solutions must pass and the empty program fail; try again on a machine that is less busy.",
+        )
+
+
+def _job(problem: Problem, job_id: str, programs: tuple[str, ...], known: References) -> Job:
+    suites = tuple(suite_of(problem, tests, known[problem.task_id][tests.name]) for tests in problem.tests)
+    return Job(job_id, programs, suites)

@@ -1,0 +1,146 @@
+"""The process a candidate program runs in: it answers calls with values, and knows neither tests nor verdict."""
+
+import builtins
+import collections
+import hashlib
+import io
+import json
+import os
+import sys
+import time
+import types
+from collections.abc import Callable
+from typing import Any
+
+from codex_space.grade import wire
+
+DIGEST_BYTES = 16_384
+"""A longer answer is first offered as its SHA-256, so that a right one of 100 MiB need not travel."""
+FLUSH_S, FLUSH_BYTES = 0.01, 32_768
+_TOLD_CHARS = 200
+
+
+def main(job: int, calls: int, answers: int) -> None:
+    """Read the job, run the program, answer until the judge is gone."""
+    task = json.loads(wire.read_all(job))
+    wire.write_all(answers, wire.frame(b"p", str(os.getpid()).encode()))  # before any line of the program
+    sys.stdin, sys.stdout = io.StringIO(), open(1, "w", closefd=False)  # noqa: SIM115  # /dev/null, for the process's life
+    sys.stderr = sys.stdout
+    solver = _Solver(wire.Reader(calls), answers, live=task["live"])
+    try:
+        solver.load(task["programs"], task["names"])
+    except BaseException as error:  # noqa: BLE001  # SystemExit and all: whatever a program does is an answer
+        wire.write_all(answers, wire.frame(b"x", _told(error)))
+        os._exit(0)
+    solver.serve()
+
+
+class _Solver:
+    """The program's names, and the objects of it the judge holds by number."""
+
+    def __init__(self, reader: wire.Reader, answers: int, *, live: bool) -> None:
+        self._reader, self._answers, self._live = reader, answers, live
+        self._objects: list[object] = []
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._pending, self._flushed = bytearray(), time.monotonic()
+
+    def load(self, programs: list[str], names: list[str]) -> None:
+        """Run the first of the programs that compiles."""
+        module = types.ModuleType("solution")
+        module.__dict__["__builtins__"] = builtins
+        sys.modules["solution"] = module
+        exec(_first_that_compiles(programs), module.__dict__)  # noqa: S102  # that is what this process is for
+        for name in names:
+            if not callable(module.__dict__.get(name)):
+                raise TypeError(f"the program defines no function {name!r}")
+            self._functions[name] = module.__dict__[name]
+        self._send(b"r", b"")
+
+    def serve(self) -> None:
+        """Answer requests until the judge is gone."""
+        while True:
+            kind, payload = self._reader.next()
+            request = json.loads(payload)
+            if kind == b"m":
+                self._answer_many(request)
+            else:
+                self._answer_one(request)
+
+    def _answer_many(self, request: dict[str, Any]) -> None:
+        function = self._functions[request["name"]]
+        slow = set(request["slow"])
+        for place, text in enumerate(request["calls"]):
+            if place in slow:
+                self._flush()
+            try:
+                self._offer(function(*wire.decode(text)))
+            except BaseException as error:  # noqa: BLE001  # as above
+                self._send(b"e", _told(error))
+        self._flush()
+
+    def _offer(self, value: object) -> None:
+        digest, kept, size = hashlib.sha256(), bytearray(), 0
+        for piece in wire.pieces(value):
+            content = piece.encode()
+            digest.update(content)
+            size += len(content)
+            kept += content if size <= wire.MAX_FRAME_BYTES else b""
+        if size <= DIGEST_BYTES:
+            self._send(b"v", kept, later=True)
+            return
+        self._send(b"h", digest.hexdigest().encode())
+        if self._reader.next()[0] == b"n":
+            return
+        if size > wire.MAX_FRAME_BYTES:
+            raise OverflowError(f"an output of {size >> 20} MiB that is not the expected one")
+        self._send(b"v", kept)
+
+    def _answer_one(self, request: dict[str, Any]) -> None:
+        try:
+            content = wire.decode(request["content"], self._object)
+            if request["do"] == "call":
+                answer = self._functions[request["name"]](*content[0], **content[1])
+            elif request["do"] == "get":
+                answer = getattr(*content)
+            else:
+                answer = setattr(*content)
+            text = wire.encode(answer, self._handle if self._live else None)
+            self._send(b"v", text.encode())
+        except BaseException as error:  # noqa: BLE001  # as above
+            self._send(b"e", _told(error))
+
+    def _handle(self, value: object) -> dict[str, Any]:
+        self._objects.append(value)
+        return {"object": len(self._objects) - 1}
+
+    def _object(self, tag: str, number: int) -> object:
+        if tag != "object":
+            raise ValueError(tag)
+        return self._objects[number]
+
+    def _send(self, kind: bytes, payload: bytes | bytearray, *, later: bool = False) -> None:
+        self._pending += wire.frame(kind, payload)
+        if not later or len(self._pending) > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_S:
+            self._flush()
+
+    def _flush(self) -> None:
+        wire.write_all(self._answers, self._pending)
+        self._pending, self._flushed = bytearray(), time.monotonic()
+
+
+def _first_that_compiles(programs: list[str]) -> types.CodeType:
+    errors: collections.deque[SyntaxError] = collections.deque()
+    for program in programs:
+        try:
+            return compile(program, "<solution>", "exec", dont_inherit=True)
+        except SyntaxError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _told(error: BaseException) -> bytes:
+    try:
+        text = str(error)[:_TOLD_CHARS]
+    except BaseException:  # noqa: BLE001  # its __str__ is the program's
+        text = ""
+    return json.dumps([type(error).__name__, text]).encode()

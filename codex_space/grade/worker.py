@@ -1,0 +1,224 @@
+"""One worker of the sandbox as its owner sees it: a zygote that forks judges, a zygote that forks solvers, one suite at a time.
+
+Covered: a job's tests go to the judge and its program to the solver, each through a pipe of its own, so neither zygote
+holds either; the verdict comes from the judge over a pipe only it has; whatever the two do, the suite ends by the clock
+and both are gone before the next begins; a zygote that does not answer is killed with its children and started again.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from codex_space.core.errors import GradeError
+from codex_space.grade.jobs import Job, Outcome, Suite
+
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
+"""All a zygote gets. The hash seed is fixed: what a set prints first decides some verdicts."""
+CURE = "Evaluation of generated code stays off; everything else works."
+MAX_VERDICT_BYTES = 256 << 20
+_START_S, _GRACE_S = 60.0, 10.0
+
+
+class _StalledError(Exception):
+    """A zygote did not answer."""
+
+
+class Worker:
+    """One worker: a zygote for judges and one for solvers."""
+
+    def __init__(self, level: str) -> None:
+        self._level, self._closed = level, False
+        self._judge, self._solver = _Zygote("judge", level), _Zygote("solver", level)
+
+    def wait_started(self) -> int:
+        """Return the Landlock version its zygotes found.
+
+        Raises:
+            GradeError: A zygote cannot lock itself down here.
+        """
+        self._solver.wait_started()
+        return self._judge.wait_started()
+
+    def close(self) -> None:
+        """End both zygotes and what they run, for good."""
+        self._closed = True
+        self._judge.close()
+        self._solver.close()
+
+    def run_job(self, job: Job) -> dict[str, Outcome]:
+        """Run suites up to the first that is not passed."""
+        outcomes: dict[str, Outcome] = {}
+        for suite in job.suites:
+            outcomes[suite.name] = self.run(job.programs, suite)
+            if outcomes[suite.name].status != "pass":
+                break
+        return outcomes
+
+    def run(self, programs: tuple[str, ...], suite: Suite) -> Outcome:
+        """Run one suite."""
+        began = time.monotonic()
+        try:
+            told, used = self._run(programs, suite, began + suite.limits.wall_s)
+        except (_StalledError, OSError):
+            self._judge.close()
+            self._solver.close()
+            if self._closed:
+                raise GradeError("the sandbox was closed while it ran a program") from None
+            self._judge, self._solver = _Zygote("judge", self._level), _Zygote("solver", self._level)
+            self.wait_started()
+            return Outcome("timeout", "the sandbox stalled and was started again", wall_s=time.monotonic() - began)
+        if used["exit"] < 0 and told["status"] == "fail" and "process ended" in told["why"]:
+            told["why"] = f"the program's process was killed by {signal.Signals(-int(used['exit'])).name}"
+        return Outcome(
+            status=told["status"],
+            why=told["why"],
+            passed=told["passed"],
+            final=told.get("final", False),
+            cpu_s=round(used["cpu_s"], 4),
+            wall_s=round(time.monotonic() - began, 4),
+            max_rss_kib=int(used["max_rss_kib"]),
+            found={key: told[key] for key in ("outputs", "times") if key in told},
+        )
+
+    def _run(self, programs: tuple[str, ...], suite: Suite, deadline: float) -> tuple[dict[str, Any], dict[str, float]]:
+        limits = suite.limits
+        request = {
+            "memory_bytes": limits.memory_bytes,
+            "cpu_s": int(limits.total_cpu_s) + 3,
+            "wall_s": limits.wall_s + 1,
+        }
+        secret = {**suite.judge, "names": suite.names, "limits": asdict(limits)}
+        task = {"programs": programs, "names": suite.names, "live": suite.live}
+        with contextlib.ExitStack() as held:
+            (
+                (solver_job, to_solver),
+                (judge_job, to_judge),
+                (calls_r, calls_w),
+                (answers_r, answers_w),
+                (told_r, told_w),
+            ) = (_pipe(held) for _ in range(5))
+            self._solver.request(request, (solver_job, calls_r, answers_w))
+            self._judge.request(request, (judge_job, answers_r, calls_w, told_w))
+            for end in (solver_job, calls_r, answers_w, judge_job, answers_r, calls_w, told_w):
+                end.close()
+            try:
+                _feed(to_solver.release(), json.dumps(task).encode(), deadline)
+                _feed(to_judge.release(), json.dumps(secret).encode(), deadline)
+                content = _collect(told_r.number, deadline)
+            finally:
+                used = self._solver.stop()
+                self._judge.stop()
+        if content is None:
+            return {"status": "timeout", "why": f"not done after {limits.wall_s:.3g} s", "passed": 0}, used
+        try:
+            return json.loads(content), used
+        except ValueError:
+            return {"status": "fail", "why": "the judge ended without a verdict", "passed": 0}, used
+
+
+class _End:
+    """One end of a pipe, closed once."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def close(self) -> None:
+        if self.number >= 0:
+            os.close(self.release())
+
+    def release(self) -> int:
+        number, self.number = self.number, -1
+        return number
+
+
+def _pipe(held: contextlib.ExitStack) -> tuple[_End, _End]:
+    reader, writer = (_End(number) for number in os.pipe())
+    held.callback(reader.close)
+    held.callback(writer.close)
+    return reader, writer
+
+
+def _feed(descriptor: int, content: bytes, deadline: float) -> None:
+    """Write all and close; a reader that is gone is known by its verdict, one that does not read by the deadline."""
+    os.set_blocking(descriptor, False)
+    left = memoryview(content)
+    with open(descriptor, "wb", buffering=0) as pipe, contextlib.suppress(BrokenPipeError):  # no path
+        while left:
+            if not select.select([], [descriptor], [], max(0.0, deadline - time.monotonic()))[1]:
+                return
+            left = left[pipe.write(left) or 0 :]
+
+
+def _collect(descriptor: int, deadline: float) -> bytes | None:
+    """Read to the end; None past the deadline."""
+    content = bytearray()
+    while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+        got = os.read(descriptor, 1 << 20)
+        if not got or len(content) > MAX_VERDICT_BYTES:
+            return bytes(content)
+        content += got
+    return None
+
+
+class _Zygote:
+    """The near end of one zygote."""
+
+    def __init__(self, role: str, level: str) -> None:
+        self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(_START_S)
+        command = [sys.executable, "-s", "-P", "-S", "-B", str(Path(__file__).with_name("zygote.py")), role, level]
+        with far:
+            # The zygote ends when this socket closes. PDEATHSIG would not do: it follows the thread, not the process.
+            self._process = subprocess.Popen(
+                command,
+                stdin=far.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+                cwd="/",
+                start_new_session=True,
+            )
+
+    def wait_started(self) -> int:
+        hello = self._receive()
+        if "refused" in hello:
+            raise GradeError("the sandbox cannot be built", where=str(hello["refused"]), cure=CURE)
+        self._socket.settimeout(_GRACE_S)
+        return hello["landlock_abi"]
+
+    def request(self, request: dict[str, Any], ends: tuple[_End, ...]) -> None:
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [end.number for end in ends])
+
+    def stop(self) -> dict[str, float]:
+        """Have the child killed if it still runs; return its exit status and use."""
+        self._socket.send(b"stop")
+        return self._receive()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
+        self._socket.close()
+        try:
+            self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            content = self._socket.recv(1 << 16)
+        except TimeoutError as error:
+            raise _StalledError from error
+        if not content:
+            raise _StalledError
+        return json.loads(content)

@@ -1,0 +1,128 @@
+"""No program passes without being right, in any kind of suite; those that are right do."""
+
+import json
+
+import pytest
+
+from codex_space.grade.sandbox import Job, Limits, Sandbox, Suite
+from tests.grade.conftest import QUICK, cases_suite, live_suite, outcome, program_suite
+from tests.grade.hostile import FAKES, GOOD, GREEDY, HANGS
+
+WITH_CLASS = "\nclass N:\n def __init__(s, d): s.data = d; s.left = None\n"
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_no_fake_passes_a_test_program(sandbox, name):
+    assert outcome(sandbox, FAKES[name], program_suite()).status == "fail"
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_no_fake_passes_compared_outputs(sandbox, name):
+    assert outcome(sandbox, FAKES[name], cases_suite()).status == "fail"
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_no_fake_passes_tests_that_hold_objects(sandbox, name):
+    assert outcome(sandbox, FAKES[name] + WITH_CLASS, live_suite()).status == "fail"
+
+
+@pytest.mark.parametrize("name", GREEDY)
+def test_greed_passes_nothing_and_is_bounded(sandbox, name):
+    found = outcome(sandbox, GREEDY[name], program_suite(limits=QUICK))
+    assert found.status != "pass"
+    assert found.max_rss_kib <= QUICK.memory_bytes >> 10
+    assert outcome(sandbox, GREEDY[name], cases_suite(limits=QUICK)).status != "pass"
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_what_hangs_is_ended(sandbox, name):
+    found = outcome(sandbox, HANGS[name], program_suite(limits=QUICK))
+    assert found.status == "timeout", found
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_right_programs_pass(sandbox, name):
+    assert outcome(sandbox, GOOD[name], program_suite()).status == "pass"
+    assert outcome(sandbox, GOOD[name], cases_suite()).status == "pass"
+
+
+def test_objects_stay_with_the_program(sandbox):
+    right = "def f(n): return 2 * n.data" + WITH_CLASS
+    assert outcome(sandbox, right, live_suite()).status == "pass"
+    for lie in (
+        "class T:\n def __eq__(s, o): return True\n def __rmul__(s, o): return s\ndef f(n): return T()",
+        "def f(n): return n",
+        "def f(n): return n.left",
+    ):
+        assert outcome(sandbox, lie + WITH_CLASS, live_suite()).status == "fail"
+
+
+def test_tests_that_call_nothing_pass_nobody(sandbox):
+    assert outcome(sandbox, GOOD["plain"], program_suite("assert True")).status == "fail"
+
+
+def test_a_long_right_answer_is_taken_by_its_digest_and_a_wrong_one_is_not(sandbox):
+    canonical = "def f(n): return [0.5] * n"
+    outputs = outcome(sandbox, canonical, _record(canonical)).found["outputs"]
+    assert set(outputs[1]) == {"sha256"}
+    suite = cases_suite(calls=["[2]", "[9000]"], expected=outputs, canonical=canonical)
+    assert outcome(sandbox, canonical, suite).status == "pass"
+    assert (
+        outcome(sandbox, "def f(n): return [0.5000001] * n", suite).status == "pass"
+    )  # within the tolerance of floats
+    assert outcome(sandbox, "def f(n): return [0.6] * n", suite).status == "fail"
+    assert outcome(sandbox, "def f(n): return [0.5] * min(n, 8999)", suite).status == "fail"
+    assert outcome(sandbox, "def f(n): return (0.5,) * n", suite).status == "fail"
+
+
+def _record(canonical):
+    suite = cases_suite(calls=["[2]", "[9000]"], canonical=canonical)
+    return type(suite)("test", {**suite.judge, "kind": "record"}, suite.names, Limits())
+
+
+def test_an_integer_of_ten_thousand_digits(sandbox):
+    suite = cases_suite(calls=["[10000]"], expected=[json.dumps({"int": hex(10**10000)})])
+    assert outcome(sandbox, "def f(n): return 10 ** n", suite).status == "pass"
+    assert outcome(sandbox, "def f(n): return 10 ** n + 1", suite).status == "fail"
+
+
+def test_hash_seed_is_fixed(sandbox):
+    with Sandbox(1, sandbox.level, prove=False) as other:
+        assert _hash_in(sandbox) == _hash_in(other)
+
+
+def _hash_in(sandbox):
+    suite = cases_suite(calls=['["abc"]'], expected=["0"])
+    record = Suite("test", {**suite.judge, "kind": "record"}, suite.names)
+    return outcome(sandbox, "def f(x): return hash(x)", record).found["outputs"][0]
+
+
+def test_an_exception_cannot_end_the_loops_of_a_test(sandbox):
+    test = "f(0)\nassert list(map(f, [1, 2])) == [] or all(map(f, [1, 2]))"
+    program = "def f(x):\n if x: raise StopIteration\n return 0"
+    assert outcome(sandbox, program, program_suite(test)).status == "fail"
+
+
+def test_the_first_program_that_compiles_counts(sandbox):
+    programs = (
+        "x = 1\nfrom __future__ import annotations\n",
+        "from __future__ import annotations\ndef f(x): return 2 * x",
+    )
+    assert sandbox.run(Job("job", programs, (program_suite(),))).passed("test")
+    assert not sandbox.run(Job("job", ("def f(x): return 0", GOOD["plain"]), (program_suite(),))).passed("test")
+
+
+def test_a_suite_after_one_that_failed_is_not_run(sandbox):
+    plus = Suite("plus", program_suite().judge, ("f",))
+    verdict = sandbox.run(Job("job", ("def f(x): return 0",), (program_suite(), plus)))
+    assert list(verdict.outcomes) == ["test"]
+    assert not verdict.passed("plus")
+
+
+def test_what_ran_into_a_limit_is_run_again_alone_before_it_counts(sandbox):
+    jobs = [Job("slow", (HANGS["infinite loop"],), (program_suite(limits=QUICK),))]
+    jobs += [Job(str(n), (GOOD["plain"],), (program_suite(),)) for n in range(3)]
+    verdicts = list(sandbox.grade(jobs))
+    assert [verdict.job_id for verdict in verdicts] == ["0", "1", "2", "slow"]
+    assert verdicts[-1].outcomes["test"].status == "timeout"
+    assert verdicts[-1].outcomes["test"].retried
