@@ -64,6 +64,14 @@ def plain_request(problem: Mapping[str, str]) -> Asked:
     return Asked(problem["request"], chat=True)
 
 
+def begun_request(problem: Mapping[str, str]) -> Asked:
+    """Return the problem's own sentence, the answer begun with the prompt: what is left is to complete it.
+
+    The line end after the docstring is left to the model: most tokenizers join it with the indentation that follows.
+    """
+    return Asked(problem["request"], problem["prompt"].rstrip(), chat=True)
+
+
 PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
     "completion": completion,
     "completion-stripped": stripped_completion,
@@ -71,6 +79,7 @@ PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
     "chat": chat,
     "chat-no-prefill": chat_without_prefill,
     "request": plain_request,
+    "request-begun": begun_request,
 }
 """By the name that a protocol carries."""
 
