@@ -67,9 +67,10 @@ def plain_request(problem: Mapping[str, str]) -> Asked:
 def begun_request(problem: Mapping[str, str]) -> Asked:
     """Return the problem's own sentence, the answer begun with the prompt: what is left is to complete it.
 
-    The line end after the docstring is left to the model: most tokenizers join it with the indentation that follows.
+    The prompt's last line end stays: a tokenizer that splits as ours and Qwen's do joins it with the docstring's quotes,
+    and after any other beginning a model that learnt such tokens goes on with the docstring.
     """
-    return Asked(problem["request"], problem["prompt"].rstrip(), chat=True)
+    return Asked(problem["request"], problem["prompt"], chat=True)
 
 
 PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
