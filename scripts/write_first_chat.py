@@ -1,8 +1,9 @@
 """Write data/python-first-chat.jsonl: short requests for Python functions, each answered with code.
 
 All of it is our own: the functions stand in first_chat_snippets.txt, the phrasings here. Run it after editing either.
-A snippet whose comment ends in `| 2 3 5` is a family: each of these words stands for {it} once. What a family leaves out
-is what data/benchmarks/first-steps.jsonl asks for in its easiest tier; a test keeps the two apart.
+A snippet whose comment ends in `| plus sum_two` is one function under several names: each of them stands for {it} once.
+The easiest tier of data/benchmarks/first-steps.jsonl asks for such functions in other words and under names that occur
+nowhere here; a test keeps the two apart.
 """
 
 import ast
@@ -21,8 +22,8 @@ PHRASINGS = (
     "Show me Python code to {task}.",
 )
 PHRASINGS_EACH = 3
-FAMILY_PHRASINGS = [phrasing for phrasing in PHRASINGS if "{name}" in phrasing]
-"""Only a request that names its function can be told from that for a sister function."""
+NAMED_PHRASINGS = [phrasing for phrasing in PHRASINGS if "{name}" in phrasing]
+"""Only a request that names its function can be told from that for its namesake."""
 
 
 def main() -> None:
@@ -36,11 +37,11 @@ def main() -> None:
 def rows(number: int, snippet: str) -> Iterator[dict[str, list[dict[str, str]]]]:
     """Yield one snippet's chats, its phrasings picked in turn so that all are used equally often."""
     comment, *code = snippet.splitlines()
-    task, _, words = comment.removeprefix("# ").partition(" | ")
-    if words:
-        for turn, word in enumerate(words.split()):
-            phrasing = FAMILY_PHRASINGS[(number + turn) % len(FAMILY_PHRASINGS)]
-            yield chat(phrasing, task.replace("{it}", word), [line.replace("{it}", word) for line in code])
+    task, _, names = comment.removeprefix("# ").partition(" | ")
+    if names:
+        for turn, name in enumerate(names.split()):
+            phrasing = NAMED_PHRASINGS[(number + turn) % len(NAMED_PHRASINGS)]
+            yield chat(phrasing, task, [line.replace("{it}", name) for line in code])
         return
     for turn in range(PHRASINGS_EACH):
         yield chat(PHRASINGS[(number + turn) % len(PHRASINGS)], task, code)

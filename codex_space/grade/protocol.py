@@ -64,6 +64,15 @@ def plain_request(problem: Mapping[str, str]) -> Asked:
     return Asked(problem["request"], chat=True)
 
 
+def begun_request(problem: Mapping[str, str]) -> Asked:
+    """Return the problem's own sentence, the answer begun with the prompt: what is left is to complete it.
+
+    The prompt's last line end stays: a tokenizer that splits as ours and Qwen's do joins it with the docstring's quotes,
+    and after any other beginning a model that learnt such tokens goes on with the docstring.
+    """
+    return Asked(problem["request"], problem["prompt"], chat=True)
+
+
 PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
     "completion": completion,
     "completion-stripped": stripped_completion,
@@ -71,6 +80,7 @@ PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
     "chat": chat,
     "chat-no-prefill": chat_without_prefill,
     "request": plain_request,
+    "request-begun": begun_request,
 }
 """By the name that a protocol carries."""
 

@@ -203,6 +203,7 @@ HOSTILE = {
     "f-strings": "f'{" * 30_000,
     "backslashes": "\\\n" * 50_000,
     "a body that returns a lot": "    return a\n" * 7_000,
+    "a long body that never parses": "```python\n" + "    if a: return b\n" * 8_000 + "    )\n```\ndef add(",
 }
 
 
@@ -210,8 +211,9 @@ HOSTILE = {
 def test_hostile_answers_never_raise_and_are_parsed_a_bounded_number_of_times(name, monkeypatch):
     parsed = []
     parse = ast.parse
-    monkeypatch.setattr("ast.parse", lambda text: parsed.append(len(text)) or parse(text))
-    found = chatted(HOSTILE[name])
+    with monkeypatch.context() as patched:
+        patched.setattr("ast.parse", lambda text: parsed.append(len(text)) or parse(text))
+        found = chatted(HOSTILE[name])
     assert sum(parsed) <= MAX_PARSED_CHARS
     assert found.program or found.flaw
     assert completed(HOSTILE[name]).program.startswith(PROMPT)

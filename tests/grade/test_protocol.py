@@ -34,6 +34,7 @@ def protocol(**more):
         ("completion-stripped", Asked('def add(a, b):\n    """Add {x}."""\n')),
         ("completion-docstring", Asked('"""\nWrite a function to add.\nassert add(1, 2) == 3\n"""\n')),
         ("request", Asked("Write a function to add.", chat=True)),
+        ("request-begun", Asked("Write a function to add.", '\n\ndef add(a, b):\n    """Add {x}."""\n', chat=True)),
         (
             "chat",
             Asked(
