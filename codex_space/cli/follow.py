@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from codex_space.services import runs
+from codex_space.services import evaluations, runs
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
 from codex_space.store.runs import FINAL, Run
@@ -18,7 +18,7 @@ def follow(ctx: Context, run_id: str, *, as_json: bool) -> int:
     line = ""
     try:
         run = runs.show(ctx, run_id)
-        while run.state not in FINAL or _left_to_upload(ctx, run):
+        while run.state not in FINAL or _left_to_upload(ctx, run) or _left_to_grade(ctx, run):
             shown = _progress(ctx, run)
             if shown != line and not as_json:
                 _rewrite(shown)
@@ -50,8 +50,14 @@ def _left_to_upload(ctx: Context, run: Run) -> int:
     return sum(row.upload in {"queued", "uploading"} for row in runs.checkpoints(ctx, run.id))
 
 
+def _left_to_grade(ctx: Context, run: Run) -> int:
+    return evaluations.count_waiting(ctx, run.id) if ctx.owner else 0
+
+
 def _progress(ctx: Context, run: Run) -> str:
     if run.state in FINAL:
+        if waiting := _left_to_grade(ctx, run):
+            return f"{run.id}  {run.state}; {waiting} evaluation{'s' if waiting > 1 else ''} being graded"
         return f"{run.id}  {run.state}; {_left_to_upload(ctx, run)} checkpoints on their way to the Hub"
     if not run.max_steps:
         return f"{run.id}  {run.state}  {run.phase}"
@@ -74,5 +80,10 @@ def _print_end(ctx: Context, run: Run, *, as_json: bool) -> None:
         return
     loss = f", loss {summary['first_loss']:.3f} -> {summary['final_loss']:.3f}" if summary["final_loss"] else ""
     print(f"{run.id}: {run.state}, {run.step:,} steps{loss}, {summary['seconds']:.0f} s. {run.reason}".rstrip())
+    for one in summary["evaluations"]:
+        for score in one["scores"]:
+            interval = f"95 % interval {100 * score['low']:.1f} to {100 * score['high']:.1f}"
+            print(f"  step {one['step']}: {score['name']} pass@1 {100 * score['value']:.1f} %, {interval}")
+        print(f"  step {one['step']}: {one['benchmark']} {one['state']}. {one['reason'] or one['protocol']}")
     for checkpoint in summary["checkpoints"]:
         print(f"  step {checkpoint['step']}: {checkpoint['path'] or 'only on the Hub'}  Hub: {checkpoint['hub']}")

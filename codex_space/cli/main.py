@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     graded.add_argument("--workers", type=_at_least_1, help="programs run at a time; default: the cores there are")
     _add_json(graded)
+    _add_evaluate(commands)
     _add_runs(commands)
     _add_data(commands)
     return parser
@@ -85,6 +86,19 @@ def _at_least_1(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    asked = _command(commands, "evaluate", "evaluate:evaluate", "ask a model a benchmark and grade its answers")
+    asked.add_argument("model", metavar="RUN_OR_MODEL", help="run id or name, RUN@step-N, Hub id or folder")
+    asked.add_argument("--benchmark", default="first-steps", help="first-steps, humaneval, humaneval+, mbpp, mbpp+")
+    asked.add_argument("--problems", help="a problems file on this machine instead of the benchmark's own")
+    asked.add_argument("--mode", default="auto", choices=("auto", "chat", "completion"))
+    asked.add_argument("--limit", type=int, help="at most this many problems, spread over the benchmark")
+    asked.add_argument("--num-samples", type=int, default=1, help="answers to each problem")
+    asked.add_argument("--temperature", type=float, default=0.0, help="0 for the likeliest answer")
+    asked.add_argument("--max-new-tokens", type=int, default=512)
+    _add_json(asked)
 
 
 def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -54,7 +54,7 @@ def entries() -> list[Entry]:
     own = share_dir("data") / "benchmarks" / "first-steps.jsonl"
     prose: dict[str, Any] = {"stops": DOCSTRING_STOPS, "forms": ("completion", "chat")}
     return [
-        Entry("first-steps", "First steps", "60 problems of our own in four tiers; no download", 60, own, forms=("completion-stripped", "request")),
+        Entry("first-steps", "First steps", "60 problems of our own in four tiers; no download", 60, own, forms=("completion-stripped", "request-begun")),
         Entry("humaneval", "HumanEval", "164 functions from their docstrings (OpenAI)", 164, repo_id="openai/openai_humaneval"),
         Entry("humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164, release="HumanEvalPlus.jsonl.gz"),
         Entry("mbpp", "MBPP", "500 short tasks with three asserts each (Google)", 500, repo_id="google-research-datasets/mbpp", config="full", **prose),

@@ -16,6 +16,7 @@ from typing import Protocol
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.settings import Settings
+from codex_space.jobs.grader import Grader
 from codex_space.jobs.launch import worker_command
 from codex_space.jobs.supervisor import Supervisor
 from codex_space.store.checkpoints import reset_uploading
@@ -23,6 +24,7 @@ from codex_space.store.db import Database
 
 SUPERVISE_EVERY_S = 0.5
 UPLOAD_EVERY_S = 1.0
+GRADE_EVERY_S = 0.5
 JOIN_S = 10.0
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 PR_SET_DUMPABLE = 4
@@ -51,10 +53,12 @@ class Owner:
         *,
         clock: Callable[[], float],
         uploader: Steps | None = None,
+        grader: Grader | None = None,
         command_for: Callable[[JobDir], list[str]] = worker_command,
     ) -> None:
         """Take nothing yet."""
-        self._workspace, self._db, self._clock, self._uploader = workspace, db, clock, uploader
+        self._workspace, self._db, self._clock = workspace, db, clock
+        self._uploader, self._grader = uploader, grader
         self.supervisor = Supervisor(db, workspace, environ=settings.environ, command_for=command_for)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -72,6 +76,8 @@ class Owner:
         self._begin("supervisor", self.supervisor.step, SUPERVISE_EVERY_S, self.supervisor.wait)
         if self._uploader is not None:
             self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S, self._closing.wait)
+        if self._grader is not None:
+            self._begin("grader", self._grader.step, GRADE_EVERY_S, self._closing.wait)
 
     def close(self) -> None:
         """End the threads and let go of the lock; workers run on."""
@@ -80,6 +86,8 @@ class Owner:
         for thread in self._threads:
             thread.join(JOIN_S)  # an upload that takes longer is left behind and queued again at the next start
         self._threads.clear()
+        if self._grader is not None:
+            self._grader.close()
         self.supervisor.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)

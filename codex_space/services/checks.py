@@ -14,9 +14,17 @@ from codex_space.core.errors import (
     ModelError,
 )
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import BaseRecipe, HubSection, SftRecipe, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import (
+    BaseRecipe,
+    EvaluateRecipe,
+    HubSection,
+    SftRecipe,
+    TrainingRecipe,
+    parse_recipe,
+)
 from codex_space.data import catalog
 from codex_space.data.sources import is_hub_id
+from codex_space.grade import library
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.services.context import Context
@@ -42,8 +50,11 @@ def readiness(ctx: Context, text: str) -> list[Check]:
     except CodexError as error:
         return [Check(False, "Recipe", f"{error.where}: {error.what}" if error.where else error.what, error.cure)]
     lines = [Check(True, "Recipe", f"kind {getattr(recipe, 'kind', '')}, no unknown keys")]
-    lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
-    if isinstance(recipe, SftRecipe):
+    if recipe.datasets:
+        lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
+    for name in references.benchmarks_of(recipe):
+        lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
+    if isinstance(recipe, SftRecipe | EvaluateRecipe):
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
     if isinstance(recipe, TrainingRecipe):
         lines.append(_hub_line(ctx, recipe))
@@ -63,7 +74,9 @@ def require_sources(ctx: Context, recipe: BaseRecipe) -> None:
     for run_id in references.dependencies(recipe):
         run_rows.read_run(ctx.db, run_id)
     _describe_sources(ctx, recipe)
-    if isinstance(recipe, SftRecipe) and not is_hub_id(recipe.model.model_name_or_path):
+    for name in references.benchmarks_of(recipe):
+        library.find(name)
+    if isinstance(recipe, SftRecipe | EvaluateRecipe) and not is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
 
 
@@ -73,7 +86,7 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
     Raises:
         HubError: With what to do.
     """
-    if isinstance(recipe, SftRecipe) and is_hub_id(recipe.model.model_name_or_path):
+    if isinstance(recipe, SftRecipe | EvaluateRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
     if isinstance(recipe, TrainingRecipe) and recipe.hub:
         hub = ctx.hub()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import Settings
 from codex_space.hub.client import Hub
+from codex_space.jobs.grader import Grader
 from codex_space.jobs.owner import Owner
 from codex_space.jobs.uploads import Uploader
 from codex_space.store.db import Database
@@ -61,7 +62,8 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
     owner = None
     if own:
         uploader = Uploader(db, workspace, lambda: make_hub(settings), spool_budget_bytes=SPOOL_BUDGET_BYTES)
-        owner = Owner(settings, workspace, db, uploader=uploader, clock=clock)
+        grader = Grader(db, workspace)
+        owner = Owner(settings, workspace, db, uploader=uploader, grader=grader, clock=clock)
         try:
             owner.start()
         except BaseException:

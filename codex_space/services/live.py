@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codex_space.jobs.tail import tail
+from codex_space.services import evaluations
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.store import checkpoints as checkpoint_rows
@@ -143,6 +144,7 @@ class Live:
                 }
                 for row in rows
             ],
+            "evaluations": evaluations.list_of_run(self._ctx, run.id),
             "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
         }
 

@@ -7,10 +7,18 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import RunError
 from codex_space.core.paths import new_run_id
-from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, parse_yaml, render_recipe, validate
+from codex_space.core.recipe import (
+    BaseRecipe,
+    EvaluateRecipe,
+    TrainingRecipe,
+    parse_recipe,
+    parse_yaml,
+    render_recipe,
+    validate,
+)
 from codex_space.jobs import references
 from codex_space.jobs.tail import tail
-from codex_space.services import checks
+from codex_space.services import checks, evaluations
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
@@ -30,6 +38,8 @@ def submit(
         HubError: The model cannot be read, or the target repository not written.
     """
     recipe = _absolute_paths(parse_recipe(text, list(overrides)))
+    if isinstance(recipe, EvaluateRecipe):
+        recipe = evaluations.pin(ctx, recipe)
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     now = ctx.clock()

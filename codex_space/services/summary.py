@@ -5,11 +5,11 @@ from typing import Any
 from codex_space.core.events import read_events
 from codex_space.services import runs
 from codex_space.services.context import Context
-from codex_space.store import metrics
+from codex_space.store import evaluations, metrics
 
 
 def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
-    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, checkpoints, seconds}."""
+    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, checkpoints, evaluations, seconds}."""
     run = runs.show(ctx, run_id)
     job = ctx.workspace.job(run.id)
     losses = metrics.read_curve(ctx.db, run.id, "loss", max_points=4000)
@@ -29,6 +29,17 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
                 "hub": row.upload,
             }
             for row in runs.checkpoints(ctx, run.id)
+        ],
+        "evaluations": [
+            {
+                "step": row.step,
+                "benchmark": row.benchmark,
+                "state": row.state,
+                "reason": row.reason,
+                "scores": row.scores,
+                "protocol": row.protocol,
+            }
+            for row in evaluations.of_writer(ctx.db, run.id)
         ],
         "seconds": round((run.ended_at or ctx.clock()) - (run.started_at or run.created_at), 1),
     }

@@ -97,6 +97,12 @@ def list_evaluations(
     return [_evaluation(row) for row in rows]
 
 
+def of_writer(db: Database, run_id: str) -> list[Evaluation]:
+    """Return the evaluations whose answers a run wrote, oldest step first."""
+    rows = db.query("SELECT * FROM evaluations WHERE run_id = ? ORDER BY step, benchmark", (run_id,))
+    return [_evaluation(row) for row in rows]
+
+
 def _update(db: Database, row: Evaluation, what: str, values: Sequence[Any]) -> None:
     """Change the row unless its answers were begun anew meanwhile."""
     with db.transaction() as cursor:

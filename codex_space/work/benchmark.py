@@ -6,11 +6,12 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from codex_space.core.recipe import Asking
+from codex_space.core.recipe import Asking, TrainingRecipe
 from codex_space.core.settings import read_settings
 from codex_space.grade import extract, library
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
@@ -89,6 +90,32 @@ class Examination:
             seed=self._attempt.recipe.seed,
             **self._drawn,
         )
+
+
+def examiner(attempt: Attempt, trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], None] | None:
+    """Return what asks the model in training its recipe's benchmarks at a step; None where it has none.
+
+    Neither the model's mode nor the random state is any different afterwards, so no weight is.
+
+    Raises:
+        GradeError: The problems cannot be read.
+    """
+    recipe = attempt.recipe
+    section = recipe.evaluate if isinstance(recipe, TrainingRecipe) else None
+    if section is None:
+        return None
+    examinations = [Examination(attempt, name, section) for name in section.benchmarks]
+
+    def examine(step: int) -> None:
+        model = cast("PreTrainedModel", trainer.model)
+        was_training = model.training
+        model.eval()
+        with torch.random.fork_rng():
+            for each in examinations:
+                each.run(model, tokenizer, step, lambda _: None)
+        model.train(was_training)
+
+    return examine
 
 
 def _program(text: str, question: dict[str, str], protocol: Protocol, prefill: str) -> extract.Extraction:

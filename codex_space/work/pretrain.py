@@ -12,7 +12,7 @@ from codex_space.core.errors import DataError, ModelError
 from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import PretrainRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import arguments, models, report, rows, tokenizer, tokens
+from codex_space.work import arguments, benchmark, models, report, rows, tokenizer, tokens
 from codex_space.work.attempt import Attempt
 from codex_space.work.tokens import Blocks, TokenFile
 
@@ -59,7 +59,9 @@ def run(attempt: Attempt) -> None:
     report.train(
         attempt,
         trainer,
-        report.Reporter(attempt, evaluates=len(held_blocks) > 0),
+        report.Reporter(
+            attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)
+        ),
         num_rows=prepared.num_train,
         trained_tokens=num_tokens,
         total_tokens=train.num_tokens,

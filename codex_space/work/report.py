@@ -35,16 +35,21 @@ class Reporter(TrainerCallback):
         evaluates: bool,
         base_model: str = "",
         finish: Callable[[Path], None] | None = None,
+        examine: Callable[[int], None] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Take `finish` as what a kind still has to do to a saved folder before it counts as complete."""
+        """Take `finish` as what a kind still has to do to a saved folder before it counts as complete.
+
+        `examine(step)` asks the model its benchmarks, as it is after that step.
+        """
         assert isinstance(attempt.recipe, TrainingRecipe)  # noqa: S101  # narrows the type
         self._attempt, self._recipe = attempt, attempt.recipe
         self._evaluates, self._base_model, self._finish = evaluates, base_model, finish
+        self._examine = examine
         self._metrics: dict[str, float] = {}
         self._pace = _Pace(monotonic)
         self._every_steps = 1
-        self.was_stopped = False
+        self.was_stopped = self._asks_after_save = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -52,6 +57,8 @@ class Reporter(TrainerCallback):
         """Fix the pace of checkpoints; counts start where the run goes on."""
         wanted = self._recipe.checkpoints.every_steps
         self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
+        if state.global_step == 0:
+            self._ask(0)
         self._pace.begin(state.num_input_tokens_seen)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -69,8 +76,12 @@ class Reporter(TrainerCallback):
             control.should_evaluate = False
         # A log at each checkpoint: what is averaged over steps then starts afresh there, as it does after a resume.
         control.should_log = control.should_log or control.should_save
-        if control.should_save or control.should_evaluate:
+        is_asked = self._is_asked(state.global_step, at_checkpoint=due) and not self.was_stopped
+        if control.should_save or control.should_evaluate or is_asked:
             self._pace.pause()
+        self._asks_after_save = is_asked and control.should_save
+        if is_asked and not control.should_save:
+            self._ask(state.global_step)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Write the numbers of this step; a loss that is no number ends the run before it can be saved."""
@@ -110,6 +121,16 @@ class Reporter(TrainerCallback):
         job.save_request.unlink(missing_ok=True)
         checkpoint.rotate(job, self._recipe.checkpoints)
         log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
+        if self._asks_after_save:  # saved first: an evaluation that dies takes no work with it
+            self._ask(step)
+
+    def _is_asked(self, step: int, *, at_checkpoint: bool) -> bool:
+        section = self._recipe.evaluate
+        return section is not None and (step % section.every_steps == 0 if section.every_steps else at_checkpoint)
+
+    def _ask(self, step: int) -> None:
+        if self._examine and not self._attempt.is_stop_asked():
+            self._examine(step)
 
 
 class _Pace:

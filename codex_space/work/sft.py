@@ -12,7 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from codex_space.core.errors import DataError, ModelError
 from codex_space.core.recipe import SftRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import adapters, arguments, models, report, rows, templates, token_check
+from codex_space.work import adapters, arguments, benchmark, models, report, rows, templates, token_check
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,11 @@ def run(attempt: Attempt) -> None:
         templates.write_plain(folder)
 
     reporter = report.Reporter(
-        attempt, evaluates=prepared.num_validation > 0, base_model=source.reference, finish=finish
+        attempt,
+        evaluates=prepared.num_validation > 0,
+        base_model=source.reference,
+        finish=finish,
+        examine=benchmark.examiner(attempt, trainer, tokenizer),
     )
     report.train(
         attempt,

@@ -7,6 +7,11 @@ FILES = "OpenAI's HumanEval.jsonl.gz and EvalPlus's HumanEvalPlus.jsonl.gz"
 _ORACLES = {"find_zero": "root"}
 
 
+def load_programs(rows: list[Row]) -> list[Problem]:
+    """Return problems in OpenAI's form, each with a test program that defines `check`."""
+    return _load(rows, plus=False)
+
+
 def _load(rows: list[Row], *, plus: bool) -> list[Problem]:
     return [_problem(row, plus=plus) for row in rows]
 
@@ -26,7 +31,7 @@ def _cases(row: Row, suite: str, name: str) -> Tests:
     return Tests(suite, (name,), calls, _ORACLES.get(name, ""), float(row["atol"]))
 
 
-register(Benchmark("humaneval", {"humaneval": "base"}, lambda rows: _load(rows, plus=False), FILES))
+register(Benchmark("humaneval", {"humaneval": "base"}, load_programs, FILES))
 register(
     Benchmark("humaneval+", {"humaneval": "base", "humaneval+": "plus"}, lambda rows: _load(rows, plus=True), FILES)
 )

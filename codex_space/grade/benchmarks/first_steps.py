@@ -1,0 +1,6 @@
+"""First steps: sixty problems of our own in four tiers, in HumanEval's form, so that a small model's progress shows."""
+
+from codex_space.grade.benchmarks.humaneval import load_programs
+from codex_space.grade.problems import Benchmark, register
+
+register(Benchmark("first-steps", {"first-steps": "base"}, load_programs, "data/benchmarks/first-steps.jsonl"))

@@ -1,0 +1,215 @@
+"""Grade the answers that workers leave in their job folders, while they are still being written, one evaluation at a time.
+
+Only the workspace's owner runs one. Generated code runs in the sandbox alone; the sandbox is started with the first
+answers (its escape battery runs then), and a machine where it does not hold gets a sentence instead of scores.
+"""
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import CodexError
+from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.recipe import EvaluateRecipe, TrainingRecipe, parse_recipe
+from codex_space.grade import library
+from codex_space.grade.reference import References, references
+from codex_space.grade.samples import Sample
+from codex_space.grade.sandbox import Sandbox
+from codex_space.grade.score import jobs_of, run_canaries
+from codex_space.grade.statistics import pass_rate
+from codex_space.grade.jobs import Verdict
+from codex_space.store import evaluations, metrics, runs
+from codex_space.store.db import Database
+from codex_space.store.evaluations import Evaluation
+from codex_space.store.runs import FINAL
+
+SAMPLES, VERDICTS, RESULTS, SCORES = "samples.jsonl", "verdicts.jsonl", "results.csv", "scores.json"
+MAX_CHUNK_BYTES = 8 << 20
+_FIELDS = ("task_id", "sample", "passed", "status", "why", "cpu_s", "wall_s", "rule", "flaw", "num_tokens")
+_log = logging.getLogger(__name__)
+
+
+class Grader:
+    """Owns the sandbox; `step` does what there is to do now and may take as long as that lasts."""
+
+    def __init__(self, db: Database, workspace: Workspace, *, workers: int | None = None) -> None:
+        """Start nothing yet. One core is left to whatever is training."""
+        self._db, self._workspace = db, workspace
+        self._workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
+        self._sandbox: Sandbox | None = None
+        self._open: dict[tuple[str, int, str, float], _Work] = {}
+
+    def step(self, now: float) -> None:
+        """Grade what was written since the last step."""
+        for row in evaluations.list_evaluations(self._db, state="waiting"):
+            try:
+                self._grade(row, now)
+            except CodexError as error:
+                _log.warning("evaluation of %s step %d: %s", row.run_id, row.step, error)
+                evaluations.fail(self._db, row, str(error))
+                self._open.pop(_key(row), None)
+
+    def close(self) -> None:
+        """End the sandbox."""
+        if self._sandbox is not None:
+            self._sandbox.close()
+            self._sandbox = None
+
+    def _grade(self, row: Evaluation, now: float) -> None:
+        run = runs.read_run(self._db, row.run_id)
+        is_over = run.state in FINAL  # asked before reading: what it wrote last is there then
+        job = self._workspace.job(row.run_id)
+        work = self._open.get(_key(row))
+        if work is None:
+            if not (job.evaluation(row.step, row.benchmark) / SAMPLES).is_file() and not is_over:
+                return
+            work = self._open[_key(row)] = self._begin(row, run.recipe, job)
+        for verdict in self._verdicts(work):
+            work.take(verdict)
+            evaluations.set_progress(
+                self._db, row, num_graded=len(work.passed), num_passed=work.num_passed, num_live=work.num_live
+            )
+        if len(work.passed) >= row.num_samples:
+            scores = work.scores()
+            work.write_results(scores)
+            points = [(f"pass@1 {score['name']}", row.target_step, score["value"], now) for score in scores]
+            with self._db.transaction():
+                evaluations.finish(self._db, row, scores)
+                owner = row.target_run or row.run_id
+                if runs.list_runs(self._db, ids=(owner,)):
+                    metrics.add_points(self._db, owner, points)
+            del self._open[_key(row)]
+        elif is_over:
+            reason = f"it ended after {len(work.passed):,} of {row.num_samples:,} answers"
+            evaluations.fail(self._db, row, reason)
+            del self._open[_key(row)]
+
+    def _verdicts(self, work: "_Work") -> Iterator[Verdict]:
+        while samples := work.new_samples():
+            yield from self._running().grade(jobs_of(work.loaded.problems, samples, work.known))
+
+    def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work":
+        """Read the problems, see the canaries sing, and start counting."""
+        recipe = parse_recipe(recipe_text)
+        named = recipe.problems if isinstance(recipe, EvaluateRecipe) else None
+        limit = recipe.limit if isinstance(recipe, EvaluateRecipe) else None
+        if isinstance(recipe, TrainingRecipe) and recipe.evaluate:
+            limit = recipe.evaluate.limit
+        path = Path(named) if named else library.find(row.benchmark).file(self._workspace.benchmarks)
+        loaded = library.load(row.benchmark, path, limit)
+        sandbox = self._running()
+        known = references(loaded.problems, sandbox, self._workspace.benchmarks)
+        run_canaries(loaded.problems, known, sandbox)
+        return _Work(loaded, known, job.evaluation(row.step, row.benchmark))
+
+    def _running(self) -> Sandbox:
+        if self._sandbox is None:
+            sandbox = Sandbox(self._workers)
+            sandbox.__enter__()
+            self._sandbox = sandbox
+        return self._sandbox
+
+
+class _Work:
+    """One evaluation that is being graded; begun again from its first answer after a restart."""
+
+    def __init__(self, loaded: library.Loaded, known: References, folder: Path) -> None:
+        self.loaded, self.known, self._folder = loaded, known, folder
+        self._task_ids = {problem.task_id for problem in loaded.problems}
+        self._live = {problem.task_id for problem in loaded.problems if any(tests.live for tests in problem.tests)}
+        self._offset = 0
+        self._rows: dict[str, dict[str, Any]] = {}
+        self.passed: dict[str, Verdict] = {}
+        (folder / VERDICTS).unlink(missing_ok=True)
+
+    @property
+    def num_passed(self) -> int:
+        last = list(self.loaded.benchmark.scores.values())[-1]
+        return sum(verdict.passed(last) for verdict in self.passed.values())
+
+    @property
+    def num_live(self) -> int:
+        return sum(self._rows[sample_id]["task_id"] in self._live for sample_id in self.passed)
+
+    def new_samples(self) -> list[Sample]:
+        """Return the answers written since the last call; a line that is none of ours is passed over."""
+        path = self._folder / SAMPLES
+        if not path.is_file():
+            return []
+        with path.open("rb") as file:
+            file.seek(self._offset)
+            chunk = file.read(MAX_CHUNK_BYTES)
+        whole = chunk[: chunk.rfind(b"\n") + 1] or (chunk if len(chunk) == MAX_CHUNK_BYTES else b"")
+        self._offset += len(whole)
+        return [sample for row in _objects(whole.splitlines()) if (sample := self._sample(row))]
+
+    def _sample(self, row: dict[str, Any]) -> Sample | None:
+        task_id, number, program = row.get("task_id"), row.get("sample"), row.get("program")
+        sample_id = f"{task_id}#{number}"
+        if task_id not in self._task_ids or not isinstance(program, str) or sample_id in self._rows:
+            return None
+        self._rows[sample_id] = {key: row.get(key) for key in _FIELDS}
+        return Sample(sample_id, str(task_id), (program,))
+
+    def take(self, verdict: Verdict) -> None:
+        """Count a verdict and keep it beside the answers."""
+        self.passed[verdict.job_id] = verdict
+        row = self._rows[verdict.job_id]
+        failed = next((each for each in verdict.outcomes.values() if each.status != "pass"), None)
+        row["passed"] = {suite: verdict.passed(suite) for suite in self.loaded.benchmark.scores.values()}
+        row["status"], row["why"] = (failed.status, failed.why[:2000]) if failed else ("pass", "")
+        row["cpu_s"] = round(sum(each.cpu_s for each in verdict.outcomes.values()), 4)
+        row["wall_s"] = round(sum(each.wall_s for each in verdict.outcomes.values()), 4)
+        with (self._folder / VERDICTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def scores(self) -> list[dict[str, Any]]:
+        """Return pass@1 with its interval, of each suite and of each tier where the problems have tiers."""
+        found = []
+        for name, suite in self.loaded.benchmark.scores.items():
+            by_task: dict[str, list[bool]] = {}
+            for sample_id, verdict in self.passed.items():
+                by_task.setdefault(self._rows[sample_id]["task_id"], []).append(verdict.passed(suite))
+            found.append(_score(name, by_task))
+            for tier in sorted(set(self.loaded.tiers.values())):
+                mine = {task: passed for task, passed in by_task.items() if self.loaded.tiers.get(task) == tier}
+                if mine:
+                    found.append(_score(f"{name} tier {tier}", mine))
+        return found
+
+    def write_results(self, scores: list[dict[str, Any]]) -> None:
+        """Write the scores, and one line a sample for a spreadsheet."""
+        durable.write_json(self._folder / SCORES, {"schema": 1, "scores": scores, "version": self.loaded.version})
+        with (self._folder / RESULTS).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, _FIELDS)
+            writer.writeheader()
+            for row in self._rows.values():
+                writer.writerow({**row, "passed": all((row["passed"] or {"": False}).values())})
+
+
+def _score(name: str, by_task: dict[str, list[bool]]) -> dict[str, Any]:
+    score = pass_rate(by_task)
+    low, high = (score.interval.low, score.interval.high) if score.interval else (score.value, score.value)
+    return {
+        "name": name, "value": round(score.value, 6), "low": round(low, 6), "high": round(high, 6),
+        "num_problems": score.num_rows,
+    }  # fmt: skip
+
+
+def _key(row: Evaluation) -> tuple[str, int, str, float]:
+    return row.run_id, row.step, row.benchmark, row.started_at
+
+
+def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value

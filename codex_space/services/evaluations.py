@@ -1,0 +1,269 @@
+"""Ask models benchmarks, and show what became of it: scores, problems, answers, and one model against another."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from codex_space.core.errors import RunError
+from codex_space.core.paths import JobDir
+from codex_space.core.recipe import EvaluateRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.grade import library, statistics
+from codex_space.jobs import references
+from codex_space.jobs.grader import SAMPLES, VERDICTS
+from codex_space.services.context import Context
+from codex_space.store import evaluations as rows
+from codex_space.store import runs as run_rows
+from codex_space.store.evaluations import Evaluation
+from codex_space.store.runs import Run
+
+
+def benchmarks() -> list[dict[str, Any]]:
+    """Return {name, title, about, num_problems} of every benchmark."""
+    return [
+        {"name": entry.name, "title": entry.title, "about": entry.about, "num_problems": entry.num_problems}
+        for entry in library.entries()
+    ]
+
+
+def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
+    ref: str,
+    benchmark: str,
+    *,
+    mode: str = "auto",
+    limit: int | None = None,
+    num_samples: int = 1,
+    temperature: float = 0.0,
+    max_new_tokens: int = 512,
+    problems: str | None = None,
+) -> str:
+    """Return the recipe of an evaluation.
+
+    Raises:
+        RecipeError: A value is out of range.
+        GradeError: There is no such benchmark.
+    """
+    library.find(benchmark)
+    values: dict[str, Any] = {
+        "kind": "evaluate",
+        "name": "",
+        "model": {"model_name_or_path": ref},
+        "benchmark": benchmark,
+        "problems": problems,
+        "mode": mode,
+        "limit": limit,
+        "num_samples": num_samples,
+        "temperature": temperature,
+        "max_new_tokens": max_new_tokens,
+    }
+    return render_recipe(validate(values))
+
+
+def pin(ctx: Context, recipe: EvaluateRecipe) -> EvaluateRecipe:
+    """Return the recipe with the newest step written into a bare `run:ID`, so that the score says what was asked.
+
+    Raises:
+        ModelError: That run has no checkpoint here.
+    """
+    ref = recipe.model.model_name_or_path
+    if not ref.startswith("run:") or "@" in ref:
+        return recipe
+    folder = Path(references.resolve_model(ctx.workspace, ref))
+    model = recipe.model.model_copy(
+        update={"model_name_or_path": f"{ref}@{folder.name.replace('checkpoint-', 'step-')}"}
+    )
+    return recipe.model_copy(update={"model": model})
+
+
+def list_evaluations(ctx: Context, limit: int = 100) -> list[dict[str, Any]]:
+    """Return evaluations, newest first."""
+    found = rows.list_evaluations(ctx.db, limit=limit)
+    ids = {row.run_id for row in found} | {row.target_run for row in found if row.target_run}
+    known = {run.id: run for run in run_rows.list_runs(ctx.db, limit=10_000, ids=tuple(sorted(ids)))} if ids else {}
+    return [_brief(row, known) for row in found]
+
+
+def list_of_run(ctx: Context, run_id: str) -> list[dict[str, Any]]:
+    """Return the newest evaluation of each step and benchmark of a run's checkpoints, by step."""
+    newest: dict[tuple[int, str], Evaluation] = {}
+    for row in rows.list_evaluations(ctx.db, target_run=run_id):
+        newest.setdefault((row.target_step, row.benchmark), row)
+    return [
+        {
+            "step": step,
+            "benchmark": benchmark,
+            "key": _key(row),
+            "state": row.state,
+            "num_graded": row.num_graded,
+            "num_samples": row.num_samples,
+            "num_passed": row.num_passed,
+            "scores": row.scores,
+        }
+        for (step, benchmark), row in sorted(newest.items())
+    ]
+
+
+def count_waiting(ctx: Context, run_id: str) -> int:
+    """Return how many of the evaluations whose answers a run wrote are not graded yet."""
+    return sum(row.state == "waiting" for row in rows.of_writer(ctx.db, run_id))
+
+
+def read(ctx: Context, key: str) -> dict[str, Any]:
+    """Return one evaluation with its problems.
+
+    Raises:
+        RunError: There is none of that key.
+    """
+    row, run = _find(ctx, key)
+    targets = run_rows.list_runs(ctx.db, ids=(row.target_run,)) if row.target_run else []
+    known = {each.id: each for each in (run, *targets)}
+    return {**_brief(row, known), "problems": _problems(ctx, row, run)}
+
+
+def read_problem(ctx: Context, key: str, task_id: str) -> dict[str, Any]:
+    """Return a problem with every answer to it.
+
+    Raises:
+        RunError: There is no such evaluation or problem.
+    """
+    row, run = _find(ctx, key)
+    loaded = _loaded(ctx, row, run)
+    problem = next((one for one in loaded.problems if one.task_id == task_id), None)
+    if problem is None:
+        raise RunError(f"no problem {task_id[:80]!r} was asked", where=key[:200])
+    folder = _job(ctx, row).evaluation(row.step, row.benchmark)
+    verdicts = {each["sample"]: each for each in _lines(folder / VERDICTS) if each.get("task_id") == task_id}
+    answers = [each for each in _lines(folder / SAMPLES) if each.get("task_id") == task_id]
+    question = loaded.questions[task_id]
+    return {
+        "task_id": task_id,
+        "prompt": next((each["asked"] for each in answers if each.get("asked")), question["prompt"]),
+        "canonical": problem.canonical,
+        "samples": [_answer(each, verdicts.get(each.get("sample"), {})) for each in answers],
+    }
+
+
+def compare(ctx: Context, key: str, other_key: str) -> dict[str, Any]:
+    """Pair two evaluations of one benchmark: the first as the base, the second as the tuned model.
+
+    Raises:
+        RunError: One of them is not there, or not done.
+        EvaluationError: They were not asked the same problems.
+    """
+    base, tuned = (_passed(ctx, each) for each in (key, other_key))
+    found = statistics.compare(base, tuned)
+    return {
+        "sentence": found.sentence(),
+        "gained": list(found.gained),
+        "lost": list(found.lost),
+        "num_same": len(found.same),
+    }
+
+
+def _passed(ctx: Context, key: str) -> dict[str, bool]:
+    row, run = _find(ctx, key)
+    if row.state != "done":
+        raise RunError("this evaluation is not done", where=key, cure="Compare them when both are.")
+    return {each["task_id"]: bool(each["passed"]) for each in _problems(ctx, row, run)}
+
+
+def _problems(ctx: Context, row: Evaluation, run: Run) -> list[dict[str, Any]]:
+    loaded = _loaded(ctx, row, run)
+    by_task: dict[str, list[dict[str, Any]]] = {}
+    for each in _lines(_job(ctx, row).evaluation(row.step, row.benchmark) / VERDICTS):
+        by_task.setdefault(str(each.get("task_id")), []).append(each)
+    found = []
+    for problem in loaded.problems:
+        graded = by_task.get(problem.task_id, [])
+        passed = [all((each.get("passed") or {"": False}).values()) for each in graded]
+        found.append(
+            {
+                "task_id": problem.task_id,
+                "tier": loaded.tiers.get(problem.task_id),
+                "passed": None if not graded else sum(passed) * 2 > len(passed),
+                "num_samples": len(graded),
+                "num_passed": sum(passed),
+                "rule": graded[0].get("rule") or "" if graded else "",
+                "error": next((str(each.get("why")) for each in graded if each.get("why")), ""),
+            }
+        )
+    return found
+
+
+def _answer(sample: dict[str, Any], verdict: dict[str, Any]) -> dict[str, Any]:
+    passed = verdict.get("passed")
+    return {
+        **{name: str(sample.get(name) or "") for name in ("text", "program", "rule", "flaw")},
+        "passed": all(passed.values()) if isinstance(passed, dict) else None,
+        "status": verdict.get("status"),
+        "error": str(verdict.get("why") or ""),
+        "seconds": verdict.get("cpu_s"),
+    }
+
+
+def _brief(row: Evaluation, known: dict[str, Run]) -> dict[str, Any]:
+    run, target = known.get(row.run_id), known.get(row.target_run or "")
+    return {
+        "key": _key(row),
+        "run_id": row.run_id,
+        "run_name": run.name if run else row.run_id,
+        "kind": run.kind if run else "",
+        "run_state": run.state if run else "",
+        "step": row.step,
+        "model": _model(row, run, target),
+        "benchmark": row.benchmark,
+        "state": row.state,
+        "reason": row.reason,
+        "num_samples": row.num_samples,
+        "num_graded": row.num_graded,
+        "num_passed": row.num_passed,
+        "scores": row.scores,
+        "protocol": row.protocol,
+        "weaker": row.num_live,
+        "at": row.started_at,
+    }
+
+
+def _model(row: Evaluation, run: Run | None, target: Run | None) -> str:
+    if row.target_run:
+        name = target.name if target else row.target_run
+        return f"{name} · step {row.target_step:,}" if row.target_step else f"{name} · base"
+    recipe = parse_recipe(run.recipe) if run else None
+    return recipe.model.model_name_or_path if isinstance(recipe, EvaluateRecipe) else row.run_id
+
+
+def _loaded(ctx: Context, row: Evaluation, run: Run) -> library.Loaded:
+    recipe = parse_recipe(run.recipe)
+    limit, named = None, None
+    if isinstance(recipe, EvaluateRecipe):
+        limit, named = recipe.limit, recipe.problems
+    elif isinstance(recipe, TrainingRecipe) and recipe.evaluate:
+        limit = recipe.evaluate.limit
+    path = Path(named) if named else library.find(row.benchmark).file(ctx.workspace.benchmarks)
+    return library.load(row.benchmark, path, limit)
+
+
+def _find(ctx: Context, key: str) -> tuple[Evaluation, Run]:
+    run_id, _, rest = key.partition("/")
+    step, _, benchmark = rest.partition("/")
+    if step.isascii() and step.isdigit() and len(step) < 16:
+        found = rows.read_evaluation(ctx.db, run_id, int(step), benchmark)
+        if found is not None:
+            return found, run_rows.read_run(ctx.db, run_id)
+    raise RunError("there is no such evaluation", where=key[:200], cure="The Evaluate tab lists them.")
+
+
+def _key(row: Evaluation) -> str:
+    return f"{row.run_id}/{row.step}/{row.benchmark}"
+
+
+def _job(ctx: Context, row: Evaluation) -> JobDir:
+    return ctx.workspace.job(row.run_id)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines there are; the last may still be being written."""
+    if not path.is_file():
+        return []
+    text = path.read_bytes()
+    lines = text[: text.rfind(b"\n") + 1].splitlines()
+    return [value for line in lines if isinstance(value := json.loads(line), dict)]
