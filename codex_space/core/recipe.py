@@ -168,7 +168,9 @@ class TrainingRecipe(BaseRecipe):
     train: dict[str, Any] = Field(default_factory=dict, description="Any field of the trainer's own config.")
     checkpoints: CheckpointsSection = Field(default_factory=CheckpointsSection, description="What is kept.")
     hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
-    evaluate: EvaluateSection | None = Field(default=None, description="Benchmarks asked while training; empty for none.")
+    evaluate: EvaluateSection | None = Field(
+        default=None, description="Benchmarks asked while training; empty for none."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -225,11 +227,19 @@ class EvaluateRecipe(BaseRecipe, Asking):
     kind: Literal["evaluate"]
     model: ModelSection = Field(description="What is asked: a run's checkpoint, a Hub id or a folder.")
     benchmark: str = Field(default="first-steps", description="Its name, such as first-steps, humaneval+ or mbpp.")
-    problems: str | None = Field(default=None, description="A problems file on this machine instead of the benchmark's.")
-    num_samples: int = Field(default=1, ge=1, le=1000, description="Answers to each problem; more than one are sampled.")
+    problems: str | None = Field(
+        default=None, description="A problems file on this machine instead of the benchmark's."
+    )
+    num_samples: int = Field(
+        default=1, ge=1, le=1000, description="Answers to each problem; more than one are sampled."
+    )
     temperature: float = Field(default=0.0, ge=0, le=5, description="0 takes the likeliest token each time (greedy).")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="Only the likeliest tokens up to this share are drawn from.")
-    datasets: list[DatasetSection] = Field(default=[], max_length=0, description="None: the problems are the benchmark's.")
+    top_p: float = Field(
+        default=1.0, gt=0, le=1, description="Only the likeliest tokens up to this share are drawn from."
+    )
+    datasets: list[DatasetSection] = Field(
+        default=[], max_length=0, description="None: the problems are the benchmark's."
+    )
 
     @model_validator(mode="after")
     def _samples_differ(self) -> "EvaluateRecipe":

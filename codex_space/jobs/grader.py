@@ -17,12 +17,12 @@ from codex_space.core.errors import CodexError
 from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.recipe import EvaluateRecipe, TrainingRecipe, parse_recipe
 from codex_space.grade import library
+from codex_space.grade.jobs import Verdict
 from codex_space.grade.reference import References, references
 from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import jobs_of, run_canaries
 from codex_space.grade.statistics import pass_rate
-from codex_space.grade.jobs import Verdict
 from codex_space.store import evaluations, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.evaluations import Evaluation

@@ -45,7 +45,7 @@ class Steps(Protocol):
 class Owner:
     """Holds the workspace from `start` to `close`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, by keyword
         self,
         settings: Settings,
         workspace: Workspace,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,14 +25,22 @@ SAMPLES = "samples.jsonl"
 class Examination:
     """One benchmark, read once, that any state of a model can be asked."""
 
-    def __init__(self, attempt: Attempt, name: str, asking: Asking, *, problems: str | None = None, **drawn: Any) -> None:  # noqa: ANN401  # Protocol's own fields
-        """Read the problems, from the Hub where they do not come with the program.
+    def __init__(
+        self,
+        attempt: Attempt,
+        name: str,
+        asking: Asking,
+        *,
+        problems: str | None = None,
+        drawn: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Read the problems, from the Hub where they do not come with the program; `drawn` holds how answers are sampled.
 
         Raises:
             GradeError: They cannot be read.
             HubError: The Hub refuses them.
         """
-        self._attempt, self._name, self._asking, self._drawn = attempt, name, asking, drawn
+        self._attempt, self._name, self._asking, self._drawn = attempt, name, asking, drawn or {}
         entry = library.find(name)
         if problems:
             path = Path(problems)
@@ -42,7 +50,9 @@ class Examination:
         self._entry = entry
         self.loaded = library.load(name, path, asking.limit)
 
-    def run(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]) -> int:
+    def run(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]
+    ) -> int:
         """Write every answer to the evaluation's folder and return their number; `said` hears how many there are.
 
         Raises:
@@ -60,14 +70,22 @@ class Examination:
             for task_id, one in asked.items()
             for number in range(protocol.num_samples)
         ]
-        self._attempt.say("samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line())
+        self._attempt.say(
+            "samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line()
+        )
         generator = Generator(model, tokenizer, protocol, self._asking.batch_size)
         count = 0
         with (folder / SAMPLES).open("w", encoding="utf-8") as file:
             for answer in generator.answers(prompts, self._attempt.is_stop_asked):
                 task_id, number = answer.key
                 found = _program(answer.text, questions[task_id], protocol, asked[task_id].prefill)
-                row = {"task_id": task_id, "sample": number, "asked": asked[task_id].text, "text": answer.text, "num_tokens": answer.num_tokens}
+                row = {
+                    "task_id": task_id,
+                    "sample": number,
+                    "asked": asked[task_id].text,
+                    "text": answer.text,
+                    "num_tokens": answer.num_tokens,
+                }
                 file.write(json.dumps({**row, "program": found.program, "rule": found.rule, "flaw": found.flaw}) + "\n")
                 file.flush()  # the owner grades while the rest is written
                 count += 1
@@ -133,5 +151,7 @@ def _download(attempt: Attempt, entry: library.Entry) -> list[library.Row]:
     token = read_settings().hf_token
     hub = Hub(token.reveal() if token else None)
     attempt.say("phase", phase="benchmark", detail=f"downloading {entry.repo_id}")
-    files = fetch_dataset_files(hub, entry.repo_id, entry.config, entry.split, None, attempt.job.root / "cache" / entry.name)
+    files = fetch_dataset_files(
+        hub, entry.repo_id, entry.config, entry.split, None, attempt.job.root / "cache" / entry.name
+    )
     return [row for path in files for _, row in iter_rows(path)]

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -23,7 +23,7 @@ def run(attempt: Attempt) -> None:
     recipe = attempt.recipe
     assert isinstance(recipe, EvaluateRecipe)  # noqa: S101  # narrows the type
     drawn = {"num_samples": recipe.num_samples, "temperature": recipe.temperature, "top_p": recipe.top_p}
-    examination = Examination(attempt, recipe.benchmark, recipe, problems=recipe.problems, **drawn)
+    examination = Examination(attempt, recipe.benchmark, recipe, problems=recipe.problems, drawn=drawn)
     total = len(examination.loaded.problems) * recipe.num_samples
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
     model, tokenizer = _load(attempt, recipe.model)
@@ -47,7 +47,7 @@ def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, Pre
     if ref.startswith("fresh:"):
         path = models.locate(attempt, section).path
     dtype = models.choose_dtype(section, adapters=True)
-    kwargs = {
+    kwargs: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": section.attn_implementation,
         "quantization_config": models.quantization(section),

@@ -43,13 +43,13 @@ def encode(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[int]:
     if asked.prefill:
         messages.append({"role": "assistant", "content": asked.prefill})
     try:
-        rendered = tokenizer.apply_chat_template(
+        rendered: Any = tokenizer.apply_chat_template(
             messages,
             add_generation_prompt=not asked.prefill,
             continue_final_message=bool(asked.prefill),
             return_dict=True,
         )
-    except Exception as error:  # noqa: BLE001  # a template is a program of its author: it raises what it likes
+    except Exception as error:  # a template is a program of its author: it raises what it likes
         raise ModelError(f"the model's template refuses a problem ({error})", where="chat_template") from error
     return cast("list[int]", rendered["input_ids"])
 
@@ -99,7 +99,7 @@ class Generator:
         input_ids = torch.tensor([[pad] * (width - len(row)) + row for row in ids], device=self._model.device)
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids], device=self._model.device)
         with torch.inference_mode():
-            output = self._model.generate(
+            output = cast("Any", self._model).generate(
                 input_ids=input_ids,
                 attention_mask=mask,
                 max_new_tokens=max(1, min(self._protocol.max_new_tokens, self._num_positions - width)),

@@ -59,9 +59,7 @@ def run(attempt: Attempt) -> None:
     report.train(
         attempt,
         trainer,
-        report.Reporter(
-            attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)
-        ),
+        report.Reporter(attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)),
         num_rows=prepared.num_train,
         trained_tokens=num_tokens,
         total_tokens=train.num_tokens,
