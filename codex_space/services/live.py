@@ -20,8 +20,10 @@ REFRESH_S = 0.5
 WATCHED_S = 15.0  # a run nobody asked for in this long is not refreshed
 HISTORY = 60  # snapshots a slow viewer may lag behind and still get only what is new
 MAX_POINTS = 1000
-FEW_VIEWERS = 40
-POLL_FAST_MS, POLL_SLOW_MS = 1000, 2000
+POLL_FAST_MS, POLL_SLOW_MS = 1000, 4000
+"""Slower than this and the server closes a viewer's idle connection between two polls (uvicorn: 5 s)."""
+MOST_POLLS_PER_S, RATE_OVER_S = 50.0, 4.0
+"""All viewers together: they look less often where they are many, since the training runs on the same cores."""
 LOG_LINES = 60
 
 Curves = dict[str, dict[str, list[float]]]
@@ -54,13 +56,19 @@ class Live:
         self._machine = machine(ctx).label
         self._ended: deque[dict[str, Any]] = deque(maxlen=20)
         self._active_before: set[str] = set()
-        self._viewers: deque[float] = deque(maxlen=400)
+        self._polls: deque[tuple[float, float]] = deque(maxlen=1000)  # (when, how long it was told to wait then)
+        self._poll_after_ms = POLL_FAST_MS
         self._overview_asked_at = 0.0
         self._sparks: dict[str, tuple[int, list[float]]] = {}
 
     def refresh(self, now: float) -> None:
         """Read the store once for each run somebody looks at, and for the overview."""
         with self._lock:
+            pace_ms = self._pace_of_viewers(now)
+            if pace_ms != self._poll_after_ms:
+                self._poll_after_ms = pace_ms
+                for watched in self._runs.values():
+                    watched.cached = {}  # they say how long to wait
             for run_id, watched in list(self._runs.items()):
                 if now - watched.asked_at > WATCHED_S or not self._refresh_run(run_id, watched, now):
                     del self._runs[run_id]
@@ -81,7 +89,7 @@ class Live:
                 watched = self._runs[run_id] = _Watched()
                 self._refresh_run(run_id, watched, now)
             watched.asked_at = now
-            self._viewers.append(now)
+            self._polls.append((now, self._poll_after_ms / 1000))
             if after not in watched.cached:
                 watched.cached[after] = self._render(run_id, watched, after)
             return watched.cached[after]
@@ -94,13 +102,13 @@ class Live:
             if now - self._overview_at > 2 * REFRESH_S:
                 self._refresh_overview(now)
             if after == self._overview_seq:
-                return b'{"seq":%d,"poll_after_ms":%d}' % (after, self._poll_after_ms())
+                return b'{"seq":%d,"poll_after_ms":%d}' % (after, self._poll_after_ms)
             return self._overview
 
-    def _poll_after_ms(self) -> int:
-        since = self._ctx.clock() - POLL_SLOW_MS / 1000
-        num_recent = sum(at > since for at in self._viewers)
-        return POLL_FAST_MS if num_recent <= FEW_VIEWERS else POLL_SLOW_MS
+    def _pace_of_viewers(self, now: float) -> int:
+        """Return how long a viewer is to wait: their number is what their waits of the last seconds add up to."""
+        num_viewers = sum(wait_s for at, wait_s in self._polls if at > now - RATE_OVER_S) / RATE_OVER_S
+        return round(min(POLL_SLOW_MS, max(POLL_FAST_MS, 1000 * num_viewers / MOST_POLLS_PER_S)))
 
     def _refresh_run(self, run_id: str, watched: _Watched, now: float) -> bool:
         """Take what is new into `watched`; False where the run was deleted."""
@@ -161,7 +169,7 @@ class Live:
         body: dict[str, Any] = {"seq": watched.seq, "full": not is_delta, "curves": curves}
         if after != watched.seq:
             body.update(watched.head)
-        return json.dumps({**body, "poll_after_ms": self._poll_after_ms()}, separators=(",", ":")).encode()
+        return json.dumps({**body, "poll_after_ms": self._poll_after_ms}, separators=(",", ":")).encode()
 
     def _refresh_overview(self, now: float) -> None:
         self._overview_at = now

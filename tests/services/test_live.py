@@ -1,5 +1,6 @@
 """What an open page polls: everything once, then only what is new, and everything again after a cut."""
 
+import dataclasses
 import json
 
 import pytest
@@ -137,3 +138,20 @@ def test_the_overview_says_who_computes_and_what_has_ended(ctx, run):
 def test_a_run_name_cannot_break_the_json(ctx, run):
     run_rows.rename_run(ctx.db, run.id, '"</script><b>\u2028')
     assert json.loads(Live(ctx).run_bytes(run.id))["run"]["name"] == '"</script><b>\u2028'
+
+
+@pytest.mark.parametrize(("viewers", "pace_ms"), [(1, 1000), (40, 1000), (100, 2000), (200, 4000), (2000, 4000)])
+def test_the_more_look_the_less_often_each_of_them_asks(ctx, run, viewers, pace_ms):
+    now = [1000.0]
+    live = Live(dataclasses.replace(ctx, clock=lambda: now[0]))
+    due = [now[0] + number / viewers for number in range(viewers)]
+    for _ in range(100):
+        now[0] += 0.25
+        for number in range(viewers):
+            if due[number] <= now[0]:
+                due[number] += ask(live, run)["poll_after_ms"] / 1000
+        live.refresh(now[0])
+    assert ask(live, run)["poll_after_ms"] == pytest.approx(pace_ms, rel=0.2)
+    now[0] += 60
+    live.refresh(now[0])
+    assert ask(live, run)["poll_after_ms"] == 1000, "they have left"
