@@ -9,7 +9,7 @@ from codex_space.services.context import Context
 from codex_space.services.summary import summarize
 from codex_space.store.runs import FINAL, Run
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 0.1
 OK_STATES = {"succeeded", "stopped"}
 
 
