@@ -4,6 +4,7 @@ import json
 import sys
 import time
 
+from codex_space.jobs.owner import is_owned
 from codex_space.services import evaluations, runs
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
@@ -51,7 +52,8 @@ def _left_to_upload(ctx: Context, run: Run) -> int:
 
 
 def _left_to_grade(ctx: Context, run: Run) -> int:
-    return evaluations.count_waiting(ctx, run.id) if ctx.owner else 0
+    grades_somebody = ctx.owner is not None or is_owned(ctx.workspace) is not None
+    return evaluations.count_waiting(ctx, run.id) if grades_somebody else 0
 
 
 def _progress(ctx: Context, run: Run) -> str:

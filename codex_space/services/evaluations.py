@@ -1,6 +1,7 @@
 """Ask models benchmarks, and show what became of it: scores, problems, answers, and one model against another."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +62,21 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
 def pin(ctx: Context, recipe: EvaluateRecipe) -> EvaluateRecipe:
     """Return the recipe with the newest step written into a bare `run:ID`, so that the score says what was asked.
 
+    One without a name is called after its benchmark and its model.
+
     Raises:
         ModelError: That run has no checkpoint here.
     """
     ref = recipe.model.model_name_or_path
-    if not ref.startswith("run:") or "@" in ref:
-        return recipe
-    folder = Path(references.resolve_model(ctx.workspace, ref))
-    model = recipe.model.model_copy(
-        update={"model_name_or_path": f"{ref}@{folder.name.replace('checkpoint-', 'step-')}"}
-    )
-    return recipe.model_copy(update={"model": model})
+    if ref.startswith("run:") and "@" not in ref:
+        folder = Path(references.resolve_model(ctx.workspace, ref))
+        ref = f"{ref}@{folder.name.replace('checkpoint-', 'step-')}"
+    model = recipe.model.model_copy(update={"model_name_or_path": ref})
+    run_id, _, step = ref.removeprefix("run:").partition("@")
+    named = run_rows.list_runs(ctx.db, ids=(run_id,)) if ref.startswith("run:") else []
+    asked = f"{named[0].name} {step}" if named else ref.rpartition("/")[2]
+    name = re.sub(r"[^\w .+-]+", " ", f"{recipe.benchmark} of {asked}")[:80].strip()
+    return recipe.model_copy(update={"model": model, "name": recipe.name or name})
 
 
 def list_evaluations(ctx: Context, limit: int = 100) -> list[dict[str, Any]]:

@@ -96,6 +96,32 @@ def read_run(page, run_id):
     return next(run for run in all_runs(page) if run["id"] == run_id)
 
 
+def queue(page, *overrides, recipe="sft/tiny-cpu"):
+    """Submit from a second process, as somebody at a terminal would; the page owns the workspace and starts it."""
+    before = {run["id"] for run in all_runs(page)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "codex_space", "train", recipe, *overrides, "--workspace", str(page.workspace)],
+        env=page.environ,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        return wait_for(
+            lambda: next((run["id"] for run in all_runs(page) if run["id"] not in before), None), 60, "the run"
+        )
+    finally:
+        process.kill()  # it only looks on
+        process.wait()
+
+
+def wait_for_step(page, run_id, step):
+    wait_for(lambda: read_run(page, run_id)["step"] >= step, 150, f"step {step}")
+
+
+def drawn_step(tab):
+    return int(tab.page.locator("#runs-chart [data-step]").get_attribute("data-step") or 0)
+
+
 @pytest.fixture
 def page(tmp_path):
     served = Page(tmp_path / "workspace", CODEX_SPACE_FIRST_MODEL="tiny")

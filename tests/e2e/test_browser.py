@@ -6,7 +6,7 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import all_runs, read_run, wait_for
+from tests.e2e.conftest import all_runs, drawn_step, queue, read_run, wait_for, wait_for_step
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -15,35 +15,6 @@ ROWS = [
     for n in range(60)
 ]
 LONG = ["train.max_steps=400", "checkpoints.every_steps=20", "train.logging_steps=1"]
-
-
-def queue(page, *overrides, recipe="sft/tiny-cpu"):
-    """Submit from a second process, as somebody at a terminal would; the page owns the workspace and starts it."""
-    import subprocess
-    import sys
-
-    before = {run["id"] for run in all_runs(page)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "codex_space", "train", recipe, *overrides, "--workspace", str(page.workspace)],
-        env=page.environ,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        return wait_for(
-            lambda: next((run["id"] for run in all_runs(page) if run["id"] not in before), None), 60, "the run"
-        )
-    finally:
-        process.kill()  # it only looks on
-        process.wait()
-
-
-def wait_for_step(page, run_id, step):
-    wait_for(lambda: read_run(page, run_id)["step"] >= step, 150, f"step {step}")
-
-
-def drawn_step(tab):
-    return int(tab.page.locator("#runs-chart [data-step]").get_attribute("data-step") or 0)
 
 
 def test_the_first_model_from_the_start_tab_to_a_chat(page, open_tab):

@@ -121,3 +121,4 @@ def test_a_run_is_asked_at_its_newest_checkpoint_and_the_recipe_says_so(ctx, roo
     (folder / "codex_manifest.json").write_text("{}")
     run = runs.submit(ctx, evaluations.recipe_text(f"run:{trained}", "first-steps"))
     assert f"run:{trained}@step-20" in run.recipe
+    assert run.name == "first-steps of asked step-20"
