@@ -57,6 +57,11 @@ def test_objects_stay_with_the_program(sandbox):
         assert outcome(sandbox, lie + WITH_CLASS, live_suite()).status == "fail"
 
 
+def test_memory_is_bounded(sandbox):
+    program = "def f(x):\n try: bytearray(3 << 30)\n except MemoryError: return 2 * x\n return 0"
+    assert outcome(sandbox, program, program_suite()).status == "pass"
+
+
 def test_tests_that_call_nothing_pass_nobody(sandbox):
     assert outcome(sandbox, GOOD["plain"], program_suite("assert True")).status == "fail"
 
