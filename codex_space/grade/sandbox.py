@@ -85,8 +85,8 @@ class Sandbox:
     def grade(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
         """Yield verdicts in the order they are ready; `jobs` may still be growing.
 
-        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts. Only one that
-        was not even half done when the time for all of it was over is not.
+        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts; save where a
+        quieter machine could not have helped (`judge`: it had a core to itself, or was not half done at the very end).
         """
         source, guard = iter(jobs), threading.Lock()
         ended, results = threading.Event(), queue.SimpleQueue[Verdict | BaseException | None]()
