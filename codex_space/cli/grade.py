@@ -51,7 +51,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
     scores = {name: {"pass@1": round(report.score(suite), 3)} for name, suite in report.benchmark.scores.items()}
     timeouts = [sample_id for sample_id in report.verdicts if _timed_out(report, sample_id)]
-    return {**scores, "verdicts": verdicts, "timeouts": sorted(timeouts)}
+    return {**scores, "verdicts": verdicts, "timeouts": sorted(timeouts), "live": list(report.live)}
 
 
 def _timed_out(report: Report, sample_id: str) -> bool:

@@ -73,7 +73,7 @@ class Outcome:
         cpu_s: CPU seconds of the program's process.
         wall_s: Seconds it all took.
         max_rss_kib: Largest resident memory of the program's process.
-        final: It ran out of time so early that another try is of no use.
+        final: It ran out of time in a way that another try would not change.
         retried: It ran into a limit once before, among others.
         found: What the suite kind `record` brings back.
     """

@@ -31,11 +31,16 @@ RAISED = {
     )
 }  # fmt: skip
 """What a stub may raise. StopIteration is not among them: it would end the test's own loops early."""
-_LEAST_WAIT_S = 0.02
+_LEAST_WAIT_S, _OWN_CORE = 0.02, 0.9
 
 
 class _OutOfTimeError(BaseException):
-    """A call's limit was reached; not an Exception, which test code might catch."""
+    """A call's limit was reached; not an Exception, which test code might catch.
+
+    `undisturbed`: the program had a core to itself all that time, so that its CPU time is what it is on a quiet machine.
+    """
+
+    undisturbed = False
 
 
 class _OutOfAllTimeError(_OutOfTimeError):
@@ -49,7 +54,8 @@ class _SolverFailedError(BaseException):
 def main(job: int, answers: int, calls: int, verdict: int) -> None:
     """Judge one suite and write the verdict: {"status", "passed", "why"} and, of `record`, "outputs" and "times".
 
-    A timeout is `final` where less than half was done in all the time there is: no quieter machine would save it.
+    A timeout is `final` where no quieter machine would help: less than half was done in all the time there is, or one
+    call used up its CPU time with a core to itself.
     """
     suite = json.loads(wire.read_all(job))
     line = _Line(answers, calls, suite["limits"])
@@ -59,8 +65,8 @@ def main(job: int, answers: int, calls: int, verdict: int) -> None:
         found = _KINDS[suite["kind"]](suite, line, progress)
         told = {"status": "pass", "why": "", **found}
     except _OutOfTimeError as error:
-        late = isinstance(error, _OutOfAllTimeError) and 2 * progress["passed"] < len(suite.get("calls", ()))
-        told = {"status": "timeout", "why": str(error), "final": late}
+        early = isinstance(error, _OutOfAllTimeError) and 2 * progress["passed"] < len(suite.get("calls", ()))
+        told = {"status": "timeout", "why": str(error), "final": early or error.undisturbed}
     except _SolverFailedError as error:
         told = {"status": "fail", "why": str(error)}
     except (EOFError, BrokenPipeError):
@@ -128,7 +134,10 @@ class _Line:
                 self._mark()
                 return
             if cpu_left <= 0 or wall_left <= 0:
-                raise _OutOfTimeError(f"no answer in {self._due_cpu_s:.3g} s")
+                error = _OutOfTimeError(f"no answer in {self._due_cpu_s:.3g} s")
+                share = (self.cpu_s() - self._since_cpu) / max(_LEAST_WAIT_S, time.monotonic() - self._since_wall)
+                error.undisturbed = cpu_left <= 0 and share > _OWN_CORE
+                raise error
 
 
 def _run_program(suite: dict[str, Any], line: _Line, progress: dict[str, int]) -> dict[str, Any]:

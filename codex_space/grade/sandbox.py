@@ -36,7 +36,7 @@ class Sandbox:
             level: "auto" takes Landlock where the kernel has it and the stricter fallback without paths elsewhere.
             prove: Run the escape battery first, once in this process for each level.
         """
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers
         self.level = level
         self.landlock_abi = 0
         self._prove = prove
@@ -85,8 +85,8 @@ class Sandbox:
     def grade(self, jobs: Iterable[Job]) -> Iterator[Verdict]:
         """Yield verdicts in the order they are ready; `jobs` may still be growing.
 
-        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts. Only one that
-        was not even half done when the time for all of it was over is not.
+        A job that ran into a limit comes last: it is run again by itself, once, and that verdict counts; save where a
+        quieter machine could not have helped (`judge`: it had a core to itself, or was not half done at the very end).
         """
         source, guard = iter(jobs), threading.Lock()
         ended, results = threading.Event(), queue.SimpleQueue[Verdict | BaseException | None]()
@@ -109,7 +109,7 @@ class Sandbox:
                 results.put(error)
             results.put(None)
 
-        threads = [threading.Thread(target=work, name="grade", daemon=True) for _ in range(self.workers)]
+        threads = [threading.Thread(target=work, name="grade", daemon=True) for _ in self._workers]
         for thread in threads:
             thread.start()
         try:
@@ -127,6 +127,7 @@ class Sandbox:
 
             level = "landlock" if lockdown.landlock_abi() else "no-landlock"
         self.level = level
+        self.workers = self.workers or len(os.sched_getaffinity(0))
         for _ in range(self.workers):
             self._workers.append(Worker(level))
         for worker in self._workers:

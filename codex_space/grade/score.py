@@ -10,18 +10,25 @@ from codex_space.grade.reference import References
 from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Job, Sandbox, Verdict
 
-CANARIES = 10
+CANARIES = 6
 CANARY_CPU_S = 0.3
 """Canaries are taken from the problems whose canonical solution is quicker."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """Scores and the verdicts they come from, sample ids in the order of the samples."""
+    """Scores and the verdicts they come from.
+
+    Attributes:
+        task_ids: Sample id -> task id, in the order of the samples.
+        verdicts: By sample id.
+        live: Tasks whose tests held objects of the solution's own classes.
+    """
 
     benchmark: Benchmark
     task_ids: dict[str, str]
     verdicts: dict[str, Verdict]
+    live: tuple[str, ...] = ()
 
     def passed(self, suite: str) -> dict[str, list[bool]]:
         """Return task id -> whether each of its samples passed that suite."""
@@ -65,7 +72,8 @@ def grade_samples(
     for verdict in sandbox.grade(jobs_of(problems, samples, known)):
         verdicts[verdict.job_id] = verdict
         on_verdict(verdict)
-    return Report(benchmark, {sample.sample_id: sample.task_id for sample in samples}, verdicts)
+    live = tuple(problem.task_id for problem in problems if any(tests.live for tests in problem.tests))
+    return Report(benchmark, {sample.sample_id: sample.task_id for sample in samples}, verdicts, live)
 
 
 def jobs_of(problems: list[Problem], samples: Iterable[Sample], known: References) -> Iterable[Job]:

@@ -27,14 +27,17 @@ sys.path.remove(ROOT)
 
 MAX_REQUEST_BYTES, MAX_DESCRIPTORS = 4096, 4
 ROLES = {"judge": judge.main, "solver": solver.main}
-COMMON = """__future__ abc argparse array ast base64 binascii bisect builtins calendar cmath collections.abc colorsys contextlib copy
-copyreg csv ctypes dataclasses datetime decimal difflib enum fractions functools gc getpass glob hashlib heapq hmac html
-html.parser importlib.util inspect io itertools json keyword linecache locale logging math multiprocessing numbers
-operator os pickle platform pprint queue random re reprlib secrets select shlex shutil signal socket stat statistics
-string struct subprocess tempfile textwrap threading time timeit token tokenize traceback types typing unicodedata
-unittest urllib.parse urllib.request uuid warnings weakref xml.etree.ElementTree zlib zoneinfo _strptime
-encodings.ascii encodings.idna encodings.latin_1 encodings.utf_8 encodings.utf_16 encodings.raw_unicode_escape
-encodings.unicode_escape encodings.cp437 encodings.hex_codec encodings.rot_13""".split()  # noqa: SIM905  # a hundred names in quotes read worse
+# What nearly every program imports is loaded before the fork, and what needs a shared library from outside the standard
+# library's folder; each page more makes each fork slower.
+COMMON = """abc array ast base64 binascii bisect bz2 builtins cmath collections.abc contextlib copy ctypes dataclasses datetime decimal enum
+fractions functools hashlib heapq inspect io itertools json lzma math numbers operator os queue random re statistics string
+struct textwrap threading time traceback types typing unicodedata uuid zlib _strptime""".split()  # noqa: SIM905  # fifty names in quotes read worse
+# Where no path can be opened, what is not loaded now can never be imported.
+RARE = """__future__ argparse calendar colorsys copyreg csv difflib gc getpass glob hmac html html.parser
+importlib.util keyword linecache locale logging multiprocessing pickle platform pprint reprlib secrets select shlex shutil
+signal socket stat subprocess tempfile timeit token tokenize unittest urllib.parse urllib.request warnings weakref
+xml.etree.ElementTree zoneinfo encodings.ascii encodings.idna encodings.latin_1 encodings.utf_8 encodings.utf_16
+encodings.raw_unicode_escape encodings.unicode_escape encodings.cp437 encodings.hex_codec encodings.rot_13""".split()  # noqa: SIM905  # as above
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "ensurepip", "idlelib", "turtledemo"}
 """Folders beside the standard library that are not it: installed packages may hold a benchmark's tests."""
 
@@ -62,7 +65,7 @@ def main(role: str, level: str) -> None:
 def _lock(level: str) -> int:
     if level not in {"landlock", "no-landlock"}:
         raise lockdown.LockdownError(f"unknown level {level!r}")
-    for name in COMMON:
+    for name in [*COMMON, *(RARE if level == "no-landlock" else [])]:
         with contextlib.suppress(ImportError):  # a Python built without some of them
             importlib.import_module(name)
     lockdown.drop_privileges()

@@ -126,7 +126,7 @@ GOOD = {
     "a thread": (
         "import threading\ndef f(x):\n r = []\n t = threading.Thread(target=lambda: r.append(2 * x)); t.start(); t.join()\n return r[0]"
     ),
-    "standard library": "def f(x):\n import secrets, uuid, difflib, pprint, hashlib, decimal\n return 2 * x",
+    "standard library": "def f(x):\n import secrets, uuid, difflib, pprint, hashlib, decimal, zlib, bz2, socket, csv, logging, urllib.request\n return 2 * x",
     "standard output closed": "import sys\nsys.stdout.close()\ndef f(x): return 2 * x",
     "recursion limit": "import sys\nsys.setrecursionlimit(10**6)\ndef g(n): return n and 1 + g(n - 1)\ndef f(x): return g(5000) - 5000 + 2 * x",
     "500 MB": "def f(x):\n b = bytearray(5 * 10**8)\n return 2 * x",

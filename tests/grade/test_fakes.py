@@ -57,6 +57,11 @@ def test_objects_stay_with_the_program(sandbox):
         assert outcome(sandbox, lie + WITH_CLASS, live_suite()).status == "fail"
 
 
+def test_memory_is_bounded(sandbox):
+    program = "def f(x):\n try: bytearray(3 << 30)\n except MemoryError: return 2 * x\n return 0"
+    assert outcome(sandbox, program, program_suite()).status == "pass"
+
+
 def test_tests_that_call_nothing_pass_nobody(sandbox):
     assert outcome(sandbox, GOOD["plain"], program_suite("assert True")).status == "fail"
 
@@ -119,10 +124,17 @@ def test_a_suite_after_one_that_failed_is_not_run(sandbox):
     assert not verdict.passed("plus")
 
 
-def test_what_ran_into_a_limit_is_run_again_alone_before_it_counts(sandbox):
-    jobs = [Job("slow", (HANGS["infinite loop"],), (program_suite(limits=QUICK),))]
+def test_what_ran_into_the_clocks_limit_is_run_again_alone_before_it_counts(sandbox):
+    jobs = [Job("slow", (HANGS["sleep"],), (program_suite(limits=QUICK),))]
     jobs += [Job(str(n), (GOOD["plain"],), (program_suite(),)) for n in range(3)]
     verdicts = list(sandbox.grade(jobs))
     assert [verdict.job_id for verdict in verdicts] == ["0", "1", "2", "slow"]
     assert verdicts[-1].outcomes["test"].status == "timeout"
     assert verdicts[-1].outcomes["test"].retried
+
+
+def test_a_timeout_counts_at_once_only_where_the_program_had_a_core_to_itself(sandbox):
+    (verdict,) = sandbox.grade([Job("loop", (HANGS["infinite loop"],), (program_suite(limits=QUICK),))])
+    found = verdict.outcomes["test"]
+    assert found.status == "timeout"
+    assert found.final or found.retried

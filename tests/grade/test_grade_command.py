@@ -42,6 +42,7 @@ def test_scores_and_verdicts_as_json(grade):
         "humaneval+": {"pass@1": 1.0},
         "verdicts": {"HumanEval/0": {"base": True, "plus": True}, "HumanEval/1": {"base": True, "plus": True}},
         "timeouts": [],
+        "live": [],
     }
 
 
