@@ -5,7 +5,7 @@ import gradio as gr
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
-from codex_space.ui.tabs import data, playground, runs, space, start, train
+from codex_space.ui.tabs import data, evaluate, playground, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
 
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
@@ -31,6 +31,8 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
                 train_tab = train.layout(train_item, ctx)
             with gr.Tab("Runs", id="runs", elem_id="runs-tab"):
                 runs_tab = runs.layout()
+            with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab") as evaluate_item:
+                evaluate_tab = evaluate.layout(evaluate_item, chat)
             with gr.Tab("Playground", id="playground", elem_id="playground-tab") as chat_item:
                 chat_tab = playground.layout(chat_item, chat)
             with gr.Tab("Space", id="space", elem_id="space-tab") as space_item:
@@ -39,9 +41,11 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
         data.wire(data_tab, ctx)
         train.wire(train_tab, demo, ctx)
         runs.wire(runs_tab, ctx, train_tab.text)
+        evaluate.wire(evaluate_tab, ctx, chat)
         playground.wire(chat_tab, chat)
         space.wire(space_tab, ctx)
-        _wire_links(links, train_tab, data_tab, chat_tab, ctx, chat)
+        models = {"playground": chat_tab.source, "evaluate": evaluate_tab.source}
+        _wire_links(links, train_tab, data_tab, models, ctx, chat)
     return demo
 
 
@@ -49,13 +53,17 @@ def _wire_links(
     links: gr.HTML,
     train_tab: train.TrainTab,
     data_tab: data.DataTab,
-    chat_tab: playground.PlaygroundTab,
+    models: dict[str, gr.Dropdown],
     ctx: Context,
     chat: Chat,
 ) -> None:
-    """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME` and `#playground/REF`."""
-    outputs = [train_tab.preset, train_tab.text, chat_tab.source, *data_tab.shown]
-    at_source, at_data = 2, 3
+    """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME`, `#playground/REF` and `#evaluate/REF`.
+
+    `models` holds the model chooser of each tab that a REF leads to.
+    """
+    outputs = [train_tab.preset, train_tab.text, *models.values(), *data_tab.shown]
+    at_models = {name: at for at, name in enumerate(models, 2)}
+    at_data = 2 + len(models)
 
     @shows_errors
     def follow(place: str, text: str) -> list[object]:
@@ -64,9 +72,9 @@ def _wire_links(
         if tab == "train":
             preset, updates[1] = train.linked_text(rest, text)
             updates[0] = preset or gr.skip()
-        elif tab == "playground":
+        elif tab in models:
             found = chat.sources()
-            updates[at_source] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
+            updates[at_models[tab]] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
         elif tab == "data":
             updates[at_data:] = data.show(ctx, rest, 0)
         return updates

@@ -12,13 +12,15 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from codex_space.core.errors import CodexError
-from codex_space.services import datasets, first_model, runs
+from codex_space.services import datasets, evaluations, first_model, runs
 from codex_space.services.context import Context
 from codex_space.services.live import Live
 from codex_space.ui.views.data import render_list
 from codex_space.ui.views.runs import list_entry
 
 PAGE_ROWS = 50
+EVALUATIONS_POLL_MS = 2000
+MAX_NAME_CHARS = 400
 # Said even where nothing is encoded: gradio 6.31 would compress each viewer's copy anew and spoil ranges of text.
 _PLAIN = {"cache-control": "no-store", "content-encoding": "identity"}
 
@@ -60,6 +62,31 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/api/runs", _guarded(read_list)),
         Route("/api/runs/{run_id}/live", _guarded(read_run)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
+        *_evaluation_routes(ctx),
+    ]
+
+
+def _evaluation_routes(ctx: Context) -> list[BaseRoute]:
+    """A key is a query and not a part of the path: it holds slashes, and a benchmark's name may hold a plus."""
+
+    def read_evaluations(_: Request) -> Response:
+        found = evaluations.list_evaluations(ctx)
+        return _json({"seq": 0, "evaluations": found, "poll_after_ms": EVALUATIONS_POLL_MS})
+
+    def read_evaluation(request: Request) -> Response:
+        return _json(evaluations.read(ctx, _text(request, "key")))
+
+    def read_problem(request: Request) -> Response:
+        return _json(evaluations.read_problem(ctx, _text(request, "key"), _text(request, "task")))
+
+    def read_comparison(request: Request) -> Response:
+        return _json(evaluations.compare(ctx, _text(request, "key"), _text(request, "other")))
+
+    return [
+        Route("/api/evaluations", _guarded(read_evaluations)),
+        Route("/api/evaluations/one", _guarded(read_evaluation)),
+        Route("/api/evaluations/problem", _guarded(read_problem)),
+        Route("/api/evaluations/compare", _guarded(read_comparison)),
     ]
 
 
@@ -82,6 +109,10 @@ def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Res
 def _number(request: Request, name: str) -> int:
     text = request.query_params.get(name, "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+
+
+def _text(request: Request, name: str) -> str:
+    return request.query_params.get(name, "")[:MAX_NAME_CHARS]
 
 
 def _json(value: Any) -> Response:  # noqa: ANN401  # any JSON value

@@ -7,7 +7,18 @@ import gradio as gr
 from gradio.themes.utils import colors, sizes
 
 _STATIC = Path(__file__).parent / "static"
-_SCRIPTS = ("core.js", "chart.js", "topbar.js", "runs.js", "start.js", "settings.js", "data.js")
+_SCRIPTS = (
+    "core.js",
+    "chart.js",
+    "topbar.js",
+    "runs.js",
+    "scores.js",
+    "start.js",
+    "settings.js",
+    "data.js",
+    "evaluate.js",
+    "problems.js",
+)
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "DejaVu Sans Mono", "monospace")
 

@@ -87,7 +87,7 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_readable_in_light_and_dark(page, open_tab, scheme):
     tab = open_tab(page, color_scheme=scheme)
-    for name in ("Start", "Data", "Train", "Runs", "Playground", "Space"):
+    for name in ("Start", "Data", "Train", "Runs", "Evaluate", "Playground", "Space"):
         tab.go(name)
         tab.page.wait_for_timeout(400)  # let the tab's fade end
         tab.shot(f"{name.lower()}-{scheme}")
@@ -96,7 +96,7 @@ def test_text_is_readable_in_light_and_dark(page, open_tab, scheme):
 
 def test_every_field_has_a_name_for_people_who_do_not_see_it(page, open_tab):
     tab = open_tab(page)
-    for name in ("Start", "Data", "Train", "Runs", "Playground", "Space"):
+    for name in ("Start", "Data", "Train", "Runs", "Evaluate", "Playground", "Space"):
         tab.go(name)
         nameless = tab.page.evaluate(
             """() => [...document.querySelectorAll('button, input, textarea, select')].filter(node => {
@@ -111,7 +111,7 @@ def test_every_field_has_a_name_for_people_who_do_not_see_it(page, open_tab):
 
 def test_the_page_is_usable_on_a_phone(page, open_tab):
     tab = open_tab(page, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-    for name in ("Start", "Data", "Train", "Runs", "Playground", "Space"):
+    for name in ("Start", "Data", "Train", "Runs", "Evaluate", "Playground", "Space"):
         tab.go(name)
         tab.shot(f"phone-{name.lower()}")
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390, name

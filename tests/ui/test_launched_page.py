@@ -175,7 +175,9 @@ def test_every_named_component_the_page_promises_is_there_once(page):
     assert sorted(name for name in names if names.count(name) > 1) == []
     promised = """start-train start-steps data-upload data-result data-list data-repo data-fetch data-rows train-recipe train-base
         train-datasets train-yaml train-ready train-command train-check train-go train-result runs-list runs-chart runs-stop runs-cancel runs-resume
-        runs-save runs-rename runs-clone runs-delete runs-log runs-checkpoints chat-source chat-input chat-send chat-stop chat-log space-account"""
+        runs-save runs-rename runs-clone runs-delete runs-log runs-checkpoints runs-scores
+        evaluate-source evaluate-benchmark evaluate-mode evaluate-limit evaluate-samples evaluate-temperature evaluate-max-tokens evaluate-go
+        evaluate-message evaluate-list evaluate-result evaluate-against evaluate-problems chat-source chat-input chat-send chat-stop chat-log space-account"""
     assert sorted(set(promised.split()) - set(names)) == []
 
 

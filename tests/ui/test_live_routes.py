@@ -108,6 +108,7 @@ def test_nothing_that_is_live_may_be_kept_by_a_cache(page, run):
         "/api/runs",
         "/api/datasets",
         "/api/first-model",
+        "/api/evaluations",
         "/health",
     ):
         assert page.ask(path).headers["cache-control"] == "no-store"

@@ -24,9 +24,10 @@
   };
 
   class Chart {
-    // `series`: [{label, color (index), steps, values, lows, highs, points (bool), weight}], `marks`: [{step, kind}]
+    // `series`: [{label, color (index), steps, values, lows, highs, points, whiskers, hollow (bools), shift (px), weight}], `marks`: [{step, kind}];
+    // `span`: [step, step] to show in any case, so that two charts line up
     constructor(host, { height = 300, label = "Curve", small = false } = {}) {
-      Object.assign(this, { host, height, label, small, series: [], marks: [], log: false, cursor: null });
+      Object.assign(this, { host, height, label, small, series: [], marks: [], span: [], log: false, cursor: null });
       this.canvas = el("canvas", { class: "cs-canvas", role: "img", tabindex: small ? null : "0", "aria-label": label, style: `height:${height}px` });
       host.append(this.canvas);
       if (!small) {
@@ -51,6 +52,7 @@
         for (const value of one.drawn) { if (value < y0) y0 = value; if (value > y1) y1 = value; }
         if (!one.weight && one.lows) for (let i = 0; i < one.lows.length; i += 1) { if (one.lows[i] < y0) y0 = one.lows[i]; if (one.highs[i] > y1) y1 = one.highs[i]; }
       }
+      x0 = Math.min(x0, ...this.span); x1 = Math.max(x1, ...this.span);
       if (x0 === x1) { x0 -= 1; x1 += 1; }
       if (y0 === y1) { const pad = Math.abs(y0) * 0.1 || 1; y0 -= pad; y1 += pad; if (this.log && y0 <= 0) y0 = y1 / 10; }
       else if (this.log) { y0 *= 0.95; y1 *= 1.05; } else { const pad = (y1 - y0) * 0.06; y0 -= pad; y1 += pad; }
@@ -72,8 +74,8 @@
       const Y = (value) => height - pad.bottom - (place(value) - place(y0)) / (place(y1) - place(y0)) * (height - pad.top - pad.bottom);
       this.frame = { X, Y, x0, x1, pad, width };
       this.grid(g, { X, Y, x0, x1, y0, y1, pad, width, height });
-      g.save(); g.beginPath(); g.rect(pad.left, pad.top - 4, width - pad.left - pad.right + 4, height - pad.top - pad.bottom + 8); g.clip();
-      for (const one of this.series) this.curve(g, one, X, Y);
+      g.save(); g.beginPath(); g.rect(pad.left - 8, pad.top - 4, width - pad.left - pad.right + 24, height - pad.top - pad.bottom + 8); g.clip();
+      for (const one of this.series) this.curve(g, one, (step) => X(step) + (one.shift || 0), Y);
       g.restore();
       for (const mark of this.marks) if (mark.step >= x0 && mark.step <= x1) this.mark(g, X(mark.step), height - pad.bottom, mark.kind);
       if (this.cursor !== null) this.crosshair(g, X, Y, pad, height);
@@ -111,7 +113,16 @@
       g.lineWidth = this.small ? 1.5 : 1.8; g.setLineDash(one.points ? [5, 4] : []); g.beginPath();
       one.steps.forEach((step, i) => i ? g.lineTo(X(step), Y(one.drawn[i])) : g.moveTo(X(step), Y(one.drawn[i])));
       g.stroke(); g.setLineDash([]);
-      if (one.points || one.steps.length === 1) one.steps.forEach((step, i) => { g.beginPath(); g.arc(X(step), Y(one.drawn[i]), this.small ? 2 : 3.5, 0, 7); g.fill(); });
+      if (one.whiskers) one.steps.forEach((step, i) => this.whisker(g, X(step), Y(one.lows[i]), Y(one.highs[i])));
+      if (one.points || one.steps.length === 1) one.steps.forEach((step, i) => {
+        g.beginPath(); g.arc(X(step), Y(one.drawn[i]), this.small ? 2 : 3.5, 0, 7); g.fill();
+        if (one.hollow) { g.fillStyle = this.colour("--cs-card"); g.beginPath(); g.arc(X(step), Y(one.drawn[i]), 2, 0, 7); g.fill(); g.fillStyle = colour; }
+      });
+    }
+    whisker(g, x, low, high) {
+      g.lineWidth = 1.2; g.beginPath();
+      for (const y of [low, high]) { g.moveTo(x - 4, y); g.lineTo(x + 4, y); }
+      g.moveTo(x, low); g.lineTo(x, high); g.stroke();
     }
     mark(g, x, y, kind) {
       g.fillStyle = this.colour({ none: "--cs-faint", queued: "--cs-warn", uploading: "--cs-warn", uploaded: "--cs-good", failed: "--cs-bad" }[kind] || "--cs-faint");
@@ -123,7 +134,7 @@
       for (const one of this.series) {
         const i = this.nearest(one.steps, this.cursor);
         g.fillStyle = this.colour(PALETTE[one.color % PALETTE.length]);
-        g.beginPath(); g.arc(X(one.steps[i]), Y(one.drawn[i]), 4, 0, 7); g.fill();
+        g.beginPath(); g.arc(X(one.steps[i]) + (one.shift || 0), Y(one.drawn[i]), 4, 0, 7); g.fill();
       }
     }
     nearest(steps, step) {
@@ -150,7 +161,7 @@
       const at = this.cursor;
       return this.series.map((one) => {
         const i = at === null ? one.steps.length - 1 : this.nearest(one.steps, at);
-        return { label: one.label, color: one.color, step: one.steps[i], value: one.values[i], points: one.points };
+        return { label: one.label, color: one.color, step: one.steps[i], value: one.values[i], low: one.lows?.[i], high: one.highs?.[i], points: one.points, hollow: one.hollow };
       });
     }
   }

@@ -41,7 +41,8 @@
   };
   const when = (at) => at ? new Date(at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
   const share = (run) => run && run.max_steps ? Math.min(1, run.step / run.max_steps) : null;
-  const doing = (run) => (run.phase || "").split(": ").pop() || WORDS[run.state];
+  const word = (run) => run.kind === "evaluate" && run.state === "running" ? "evaluating" : WORDS[run.state] || run.state;
+  const doing = (run) => (run.phase || "").split(": ").pop() || word(run);
   const elapsed = (run) => run.started_at ? (run.ended_at || Date.now() / 1000) - run.started_at : null;
 
   const root = () => (window.gradio_config?.root || "").replace(/\/$/, "");
@@ -119,7 +120,9 @@
   const follow = () => {
     const { tab } = place();
     const button = tab && tabButton(tab);
-    if (button && button.getAttribute("aria-selected") !== "true") button.click();
+    if (!button) return;
+    if (button.getAttribute("aria-selected") !== "true") button.click();
+    button.scrollIntoView({ block: "nearest", inline: "nearest" }); // a narrow phone shows only some
   };
   const write = (hash) => { if (location.hash !== hash) history.replaceState(null, "", hash); };
   window.addEventListener("hashchange", () => {
@@ -155,7 +158,7 @@
 
   const widgets = {};
   window.codexSpace = {
-    Poll, WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, doing, ask, root, overview, watch, place, follow, write, onTheme,
+    Poll, WORDS, word, el, setText, count, number, bytes, duration, when, share, elapsed, doing, ask, root, overview, watch, place, follow, write, onTheme,
     isFinal: (state) => FINAL.has(state),
     online: () => {},
     widget(name, mount) { widgets[name] = mount; },

@@ -1,7 +1,7 @@
 // The Runs tab: list, head, chart, checkpoints and log of the chosen run, all drawn from what is polled.
 (() => {
   const space = window.codexSpace;
-  const { WORDS, el, setText, count, number, bytes, duration, when, share, elapsed, Chart, PALETTE } = space;
+  const { word, el, setText, count, number, bytes, duration, when, share, elapsed, Chart, PALETTE } = space;
   const chosen = { id: null, compare: new Set() };
   const colours = new Map();
   const colourOf = (id) => { if (!colours.has(id)) colours.set(id, colours.size); return colours.get(id); };
@@ -12,9 +12,11 @@
     eval_bits_per_byte: ["Validation bits per byte", "bits/byte"], mean_token_accuracy: ["Token accuracy", "share of tokens right"],
     entropy: ["Entropy", "nats per token"], num_tokens: ["Tokens seen", "tokens"], epoch: ["Epoch", "passes over the rows"],
   };
+  const PASS = "pass@1 ";
+  const metricOf = (name) => METRICS[name] || (name.startsWith(PASS) ? [`pass@1 on ${name.slice(PASS.length)}`, "share of problems solved"] : [name, ""]);
   const UPLOADS = { none: "this machine only", queued: "waits for its upload", uploading: "uploading", uploaded: "on the Hub", failed: "upload failed" };
 
-  const badge = (state) => el("span", { class: "cs-state", "data-state": state }, WORDS[state] || state);
+  const badge = (run) => el("span", { class: "cs-state", "data-state": run.state }, word(run));
   const spark = (values) => {
     if (!values || values.length < 2) return el("span", { class: "cs-spark" });
     const low = Math.min(...values), high = Math.max(...values), span = high - low || 1;
@@ -66,7 +68,7 @@
         el("input", { type: "checkbox", "data-run": run.id, "aria-label": `Compare ${run.name}`, checked: chosen.compare.has(run.id) || run.id === chosen.id, disabled: run.id === chosen.id,
           style: `accent-color: var(${PALETTE[colourOf(run.id) % PALETTE.length]})`, onchange: (event) => { chosen.compare[event.target.checked ? "add" : "delete"](run.id); tell(); } }),
         el("button", { type: "button", "data-run": run.id, "aria-current": run.id === chosen.id ? "true" : null, onclick: () => choose(run.id) },
-          el("span", { class: "cs-run-top" }, el("b", {}, run.name), badge(run.state)),
+          el("span", { class: "cs-run-top" }, el("b", {}, run.name), badge(run)),
           el("span", { class: "cs-run-sub" }, el("span", {}, `${run.kind} \u00b7 ${progress(run)}`), spark(run.spark)),
           space.isFinal(run.state) || !run.max_steps ? null : el("span", { class: "cs-bar" }, el("i", { style: `width:${share(run) * 100}%` }))))));
       if (focused) list.querySelector(`${box ? "input" : "button"}[data-run="${focused}"]`)?.focus({ preventScroll: true });
@@ -102,6 +104,27 @@
     document.addEventListener("codex-chosen", join); join();
   };
 
+  // Calls `draw(bodies)`, by run id and the chosen one first, for it and all it is compared with.
+  const followCompared = (element, draw) => {
+    const bodies = new Map(), leaves = new Map();
+    const wanted = () => [chosen.id, ...chosen.compare].filter((id, i, all) => id && all.indexOf(id) === i);
+    const show = () => draw(new Map(wanted().filter((id) => bodies.has(id)).map((id) => [id, bodies.get(id)])));
+    const join = () => {
+      const ids = wanted();
+      for (const [id, leave] of leaves) if (!ids.includes(id)) { leave(); leaves.delete(id); bodies.delete(id); }
+      for (const id of ids) if (!leaves.has(id)) leaves.set(id, space.watch(id, element, (body) => { if (body) bodies.set(id, body); else { bodies.delete(id); chosen.compare.delete(id); } show(); }));
+      show();
+    };
+    document.addEventListener("codex-chosen", join); join();
+    return show;
+  };
+  // First and last step of anything that is known of these runs: the charts of one tab share their x axis.
+  const spanOf = (bodies) => {
+    const steps = [...bodies.values()].flatMap((body) => [...Object.values(body.curves).flatMap((curve) => [curve.steps[0], curve.steps[curve.steps.length - 1]]), ...(body.evaluations || []).map((one) => one.step)]).filter(Number.isFinite);
+    return steps.length ? [Math.min(...steps), Math.max(...steps)] : [];
+  };
+  space.compared = { follow: followCompared, spanOf, colourOf };
+
   space.widget("runs-head", (element) => {
     const title = el("h2", {}), state = el("span"), line = el("p", { class: "cs-head-line" }), why = el("p", { class: "cs-head-why", hidden: true });
     const bar = el("span", { class: "cs-bar cs-bar-big", role: "progressbar", "aria-label": "Progress of the run", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i"));
@@ -109,7 +132,7 @@
     followChosen(element, (body) => {
       const run = body?.run;
       setText(title, run ? run.name : "No run is chosen");
-      state.replaceChildren(...(run ? [badge(run.state)] : []));
+      state.replaceChildren(...(run ? [badge(run)] : []));
       document.getElementById("runs-tab")?.classList.toggle("cs-norun", !run);
       if (!run) { setText(line, "Curves, checkpoints and log of a run are shown here, live while it trains. Start one on Start or Train."); bar.hidden = true; why.hidden = true; return; }
       const part = share(run), over = space.isFinal(run.state), took = duration(elapsed(run));
@@ -127,14 +150,12 @@
     const slider = el("input", { type: "range", id: "runs-smoothing", min: "0", max: "0.98", step: "0.02", value: "0", "aria-label": "Smoothing" });
     const log = el("input", { type: "checkbox", id: "runs-log-scale" });
     const unit = el("span", { class: "cs-faint" }), host = el("div", { class: "cs-chart-host" }), readout = el("div", { class: "cs-readout", "aria-live": "off" });
-    const empty = el("p", { class: "cs-chart-empty" }, "The curve starts with the first logged step.");
+    const empty = el("p", { class: "cs-chart-empty" });
     const legend = el("p", { class: "cs-legend", hidden: true }, "Checkpoints: ", ...[["none", "here"], ["queued", "uploading"], ["uploaded", "on the Hub"], ["failed", "upload failed"]].map(([kind, word]) => el("span", { "data-upload": kind }, word)));
     element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend);
     const chart = new Chart(host, { height: 320, label: "Curve" });
-    const bodies = new Map(), leaves = new Map();
     let names = null;
-    const wanted = () => [chosen.id, ...chosen.compare].filter((id, i, all) => id && all.indexOf(id) === i);
-    const draw = () => {
+    const draw = (bodies) => {
       const main = bodies.get(chosen.id), known = Object.keys(main?.curves || {}).filter((name) => name !== "epoch");
       const order = Object.keys(METRICS), rank = (name) => (order.indexOf(name) + 1) || 99;
       known.sort((a, b) => rank(a) - rank(b));
@@ -142,51 +163,50 @@
         names = known.join();
         const before = metric.value || "loss";
         metric.disabled = !known.length;
-        metric.replaceChildren(...(known.length ? [] : [el("option", { value: "" }, "nothing logged yet")]), ...known.map((name) => el("option", { value: name }, (METRICS[name] || [name])[0])));
+        metric.replaceChildren(...(known.length ? [] : [el("option", { value: "" }, "nothing logged yet")]), ...known.map((name) => el("option", { value: name }, metricOf(name)[0])));
         metric.value = known.includes(before) ? before : known[0] || "";
       }
       const name = metric.value, series = [];
-      for (const id of wanted()) {
-        const body = bodies.get(id), curve = body?.curves?.[name];
+      for (const [id, body] of bodies) {
+        const curve = body.curves[name];
         if (!curve) continue;
-        const color = colourOf(id), few = name.startsWith("eval_"), label = body.run.name;
+        const color = colourOf(id), few = name.startsWith("eval_") || name.startsWith(PASS), label = body.run.name;
         series.push({ ...curve, label, color, points: few, weight: Number(slider.value) });
         const eval_ = name === "loss" && body.curves.eval_loss;
         if (eval_) series.push({ ...eval_, label: `${label}, validation`, color, points: true });
       }
       const marks = (main?.checkpoints || []).map((row) => ({ step: row.step, kind: row.upload }));
-      setText(unit, (METRICS[name] || [])[1] || "");
+      setText(unit, metricOf(name)[1]);
+      setText(empty, main?.run.kind === "evaluate" ? "An evaluation has no curve." : "The curve starts with the first logged step.");
       empty.hidden = series.length > 0; host.classList.toggle("cs-blank", !series.length); legend.hidden = !marks.length || !series.length;
-      chart.label = (METRICS[name] || [name])[0] || "Curve";
+      chart.label = metricOf(name)[0] || "Curve";
+      chart.span = spanOf(bodies);
       chart.set(series, marks, log.checked);
       show(chart.readout());
     };
     const show = (rows) => readout.replaceChildren(...rows.map((row) => el("span", {}, el("i", { class: row.points ? "cs-dash" : "", style: `--c: var(${PALETTE[row.color % PALETTE.length]})` }), `${row.label} `, el("b", {}, number(row.value)), el("span", { class: "cs-faint" }, ` step ${count(row.step)}`))));
     chart.onCursor = show;
-    const join = () => {
-      const ids = wanted();
-      for (const [id, leave] of leaves) if (!ids.includes(id)) { leave(); leaves.delete(id); bodies.delete(id); }
-      for (const id of ids) if (!leaves.has(id)) leaves.set(id, space.watch(id, element, (body) => { if (body) bodies.set(id, body); else { bodies.delete(id); chosen.compare.delete(id); } draw(); }));
-      draw();
-    };
-    for (const input of [metric, slider, log]) input.addEventListener("input", draw);
-    document.addEventListener("codex-chosen", join); join();
+    const again = followCompared(element, draw);
+    for (const input of [metric, slider, log]) input.addEventListener("input", again);
   });
 
   space.widget("runs-checkpoints", (element, props, trigger) => {
     const place = el("div"); element.append(place);
     let drawn = "";
     followChosen(element, (body) => {
-      const rows = [...(body?.checkpoints || [])].reverse(), key = JSON.stringify([rows, body?.run?.id, body?.run?.kind]);
+      const rows = [...(body?.checkpoints || [])].reverse(), scores = space.scoresOf(body), key = JSON.stringify([rows, scores, body?.run?.id, body?.run?.kind]);
       if (key === drawn) return;
       drawn = key;
+      if (body?.run.kind === "evaluate") return place.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, "An evaluation makes no checkpoint"), el("p", {}, "Its score and its problems are on a tab of their own."), el("a", { class: "cs-link", href: `#evaluate/${body.run.id}` }, "Show them on Evaluate")));
       if (!rows.length) return place.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, "No checkpoint yet"), el("p", {}, "They appear here as they are saved. Save now makes one at once while the run trains.")));
       const id = body.run.id, cell = (...what) => el("td", {}, ...what);
       place.replaceChildren(el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, el("table", { class: "cs-table" },
-        el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", "Size", "Where", ""].map((name) => el("th", { scope: "col" }, name)))),
-        el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)), cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
+        el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", scores.length ? "pass@1" : null, "Size", "Where", ""].filter((name) => name !== null).map((name) => el("th", { scope: "col" }, name)))),
+        el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)),
+          scores.length ? cell(scores.filter((one) => one.step === row.step).map((one) => el("div", {}, `${(100 * one.value).toFixed(1)} % `, el("span", { class: "cs-faint" }, one.benchmark)))) : null, cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
           cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
           cell(row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
+            row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
             row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));
     });
   });

@@ -47,7 +47,8 @@
   space.widget("links", (element, props, trigger) => {
     document.addEventListener("codex-place", (event) => {
       const { tab, rest } = event.detail;
-      if (!rest || !["train", "playground", "data"].includes(tab)) return;
+      if (!rest || !["train", "playground", "data", "evaluate"].includes(tab)) return;
+      if (tab === "evaluate" && !rest.startsWith("run:")) return; // one of its own list
       props.value = `${tab}/${rest}`; trigger("select", {});
     });
   });

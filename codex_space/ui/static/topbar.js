@@ -13,7 +13,7 @@
   const notify = (kind, title, text, href) => {
     const close = el("button", { type: "button", class: "cs-x", "aria-label": "Dismiss", onclick: () => box.remove() }, "\u00d7");
     const box = el("div", { class: `cs-toast cs-${kind}` },
-      el("div", {}, el("b", {}, title), text ? el("p", {}, text) : null, href ? el("a", { class: "cs-link", href, onclick: () => box.remove() }, "Open the run") : null), close);
+      el("div", {}, el("b", {}, title), text ? el("p", {}, text) : null, href ? el("a", { class: "cs-link", href, onclick: () => box.remove() }, "Open it") : null), close);
     notices().append(box);
     if (kind !== "bad") setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, SHOWN_MS);
   };
@@ -28,7 +28,7 @@
     let told = null, watched = null, leave = null;
     const fill = (run) => {
       const part = share(run), left = run && run.eta_s ? `, ${duration(run.eta_s)} left` : "";
-      const verb = { preflight: "Preparing", running: "Training", stopping: "Stopping" }[run?.state] || "";
+      const verb = { preflight: "Preparing", running: run?.kind === "evaluate" ? "Evaluating" : "Training", stopping: "Stopping" }[run?.state] || "";
       setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}` : "Nothing is running");
       setText(holder.querySelector(".cs-holder-num"), part === null ? "" : `${Math.floor(part * 100)} %${left}`);
       holder.href = run ? `#runs/${run.id}` : "#runs";
@@ -48,7 +48,7 @@
       if (told === null || now.seq < told) told = now.seq;
       for (const run of now.ended) if (run.seq > told) {
         const [kind, words] = ENDED[run.state] || ["note", `is ${run.state}`];
-        notify(kind, `${run.name} ${words}`, run.reason, `#runs/${run.id}`);
+        notify(kind, `${run.name} ${words}`, run.reason, `#${run.kind === "evaluate" ? "evaluate" : "runs"}/${run.id}`);
       }
       told = Math.max(told, now.seq);
     });

@@ -70,6 +70,7 @@ def layout() -> RunsTab:
                     resume = gr.Button("Resume", size="md", interactive=False, min_width=110, elem_id="runs-resume")
                 why = make_html(view.render_why(view.NO_RUN), elem_id="runs-why")
                 make_html(html_template="", js_on_load=widget("runs-chart"), elem_id="runs-chart")
+                make_html(html_template="", js_on_load=widget("runs-scores"), elem_id="runs-scores")
             with (
                 gr.Column(elem_classes="cs-card"),
                 gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="runs-views"),

@@ -1,0 +1,165 @@
+"""The Evaluate tab: put a model to a benchmark, and read what came of it problem by problem."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from codex_space.core.errors import CodexError, ModelError
+from codex_space.services import evaluations, runs
+from codex_space.services.chat import Chat
+from codex_space.services.context import Context
+from codex_space.ui.errors import message_of, shows_errors
+from codex_space.ui.tabs.playground import choices_of
+from codex_space.ui.theme import make_html, widget
+from codex_space.ui.views import evaluate as view
+from codex_space.ui.views.markup import render_notice
+
+MAX_SAMPLES, MAX_NEW_TOKENS = 200, 4096
+
+
+@dataclass(frozen=True)
+class EvaluateTab:
+    """The tab's components; the value of `listing` is the run whose evaluation is to be shown next."""
+
+    tab: gr.Tab
+    source: gr.Dropdown
+    benchmark: gr.Dropdown
+    about: gr.HTML
+    mode: gr.Radio
+    limit: gr.Textbox
+    num_samples: gr.Number
+    temperature: gr.Slider
+    max_new_tokens: gr.Number
+    go: gr.Button
+    result: gr.HTML
+    listing: gr.HTML
+    shown: gr.HTML
+
+    @property
+    def asked(self) -> list[gr.components.Component]:
+        """What a person decides before the press."""
+        return [
+            self.source,
+            self.benchmark,
+            self.mode,
+            self.limit,
+            self.num_samples,
+            self.temperature,
+            self.max_new_tokens,
+        ]
+
+
+def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
+    """Lay out the choice and the list on the left, the chosen evaluation on the right."""
+    models, known = choices_of(chat.sources()), evaluations.benchmarks()
+    first = known[0]["name"] if known else None
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=300):
+            with gr.Column(elem_classes="cs-card"):
+                source = gr.Dropdown(
+                    models, value=models[0][1] if models else None, label="Model", elem_id="evaluate-source", allow_custom_value=True,
+                    info="A run's checkpoint, or the id of a model on the Hub (owner/name).",
+                )  # fmt: skip
+                benchmark = gr.Dropdown(
+                    view.choices_of(known), value=first, label="Benchmark", elem_id="evaluate-benchmark",
+                    info="The problems; each answer is run against its tests in the sandbox.",
+                )  # fmt: skip
+                about = make_html(view.render_about(known, first), elem_id="evaluate-about")
+                mode = gr.Radio(
+                    view.MODES, value="auto", label="Prompt", elem_id="evaluate-mode",
+                    info="Chat asks through the model's chat template, completion lets it go on with the code; auto takes chat where there is a template.",
+                )  # fmt: skip
+                limit = gr.Textbox(
+                    view.ALL, label="Problems", info="all, or how many for a quicker and rougher look.", elem_id="evaluate-limit",
+                )  # fmt: skip
+                samples, heat, most = _layout_sampling()
+                go = gr.Button("Evaluate", variant="primary", elem_id="evaluate-go")
+                result = make_html(elem_id="evaluate-message")
+            with gr.Column(elem_classes="cs-card"):
+                make_html("<h3>Evaluations</h3>")
+                listing = make_html(
+                    value="", html_template="", js_on_load=widget("evaluate-list"), elem_id="evaluate-list"
+                )
+        with gr.Column(scale=5, min_width=320, elem_id="evaluate-detail"):
+            with gr.Column(elem_classes="cs-card"):
+                shown = make_html(
+                    value="",
+                    html_template="",
+                    js_on_load=widget("evaluate-result", "select"),
+                    elem_id="evaluate-result",
+                )
+                make_html(html_template="", js_on_load=widget("evaluate-against"), elem_id="evaluate-against")
+            with gr.Column(elem_classes="cs-card", elem_id="evaluate-problems-card"):
+                make_html(html_template="", js_on_load=widget("evaluate-problems"), elem_id="evaluate-problems")
+    return EvaluateTab(
+        tab, source, benchmark, about, mode, limit, samples, heat, most, go, result, listing, shown
+    )  # fmt: skip
+
+
+def _layout_sampling() -> tuple[gr.Number, gr.Slider, gr.Number]:
+    with gr.Accordion("Sampling", open=False, elem_id="evaluate-sampling"):
+        samples = gr.Number(
+            1, precision=0, minimum=1, maximum=MAX_SAMPLES, label="Samples per problem", elem_id="evaluate-samples",
+            info="1 is greedy pass@1. More need a temperature above 0 and give pass@k.",
+        )  # fmt: skip
+        heat = gr.Slider(
+            0, 1.5, 0, step=0.05, label="Temperature", elem_id="evaluate-temperature",
+            info="0 always takes the likeliest token; 0.2 is usual for pass@1, 0.8 for pass@10.",
+        )  # fmt: skip
+        most = gr.Number(
+            512, precision=0, minimum=16, maximum=MAX_NEW_TOKENS, label="Longest answer, tokens", elem_id="evaluate-max-tokens",
+            info="The answer is cut there; one that is cut mostly fails.",
+        )  # fmt: skip
+    return samples, heat, most
+
+
+def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
+    """Connect the press, stopping and the list of models; all that moves by itself is polled."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+
+    def list_models(chosen: str | None) -> gr.Dropdown:
+        found = choices_of(chat.sources())
+        # A choice is left alone: it may be a Hub id, or a link may be setting it at this moment.
+        return gr.Dropdown(found) if chosen or not found else gr.Dropdown(found, value=found[0][1])
+
+    @shows_errors
+    def stop(run_id: str) -> None:
+        runs.stop(ctx, run_id)
+
+    tab.tab.select(list_models, tab.source, tab.source, **quiet)
+    tab.benchmark.input(
+        lambda name: view.render_about(evaluations.benchmarks(), name), tab.benchmark, tab.about, **quiet
+    )
+    tab.go.click(
+        lambda *asked: _evaluate(ctx, *asked),
+        tab.asked,
+        [tab.result, tab.listing],
+        show_progress_on=tab.result,
+        api_visibility="private",
+    )
+    tab.shown.select(stop, tab.shown, None, **quiet)
+
+
+def _evaluate(
+    ctx: Context, ref: str | None, benchmark: str, mode: str, limit: str, *sampling: float | None
+) -> tuple[str, object]:
+    """Return the message, and the run to show where there is one."""
+    num_samples, temperature, max_new_tokens = sampling
+    try:
+        if not (ref or "").strip():
+            raise ModelError("no model is chosen", cure="Choose a checkpoint, or write a Hub id.")
+        text = evaluations.recipe_text(
+            str(ref).strip(),
+            benchmark,
+            mode=mode,
+            limit=view.read_limit(limit or ""),
+            num_samples=int(num_samples or 1),
+            temperature=float(temperature or 0.0),
+            max_new_tokens=int(max_new_tokens or 512),
+        )
+        key = view.press_key(text, runs.list_runs(ctx, search="evaluate"))
+        run = runs.submit(ctx, text, request_key=key)
+    except CodexError as error:
+        return render_notice("bad", "Not started", message_of(error)), gr.skip()
+    return view.render_started(run), run.id

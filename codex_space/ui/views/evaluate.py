@@ -1,0 +1,54 @@
+"""What the Evaluate tab says before and after the press: benchmarks to choose from, and what became of the press."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from codex_space.core.errors import RecipeError
+from codex_space.store.runs import FINAL, Run
+from codex_space.ui.views.markup import escape, render_notice
+
+MODES = [("Auto", "auto"), ("Chat", "chat"), ("Completion", "completion")]
+ALL = "all"
+
+
+def choices_of(benchmarks: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Return (label, name) of the benchmarks for a menu."""
+    return [(f"{each['title']}{_size(each['num_problems'])}", each["name"]) for each in benchmarks]
+
+
+def render_about(benchmarks: Iterable[Mapping[str, Any]], name: str | None) -> str:
+    """Return the sentence about one benchmark, nothing for one that is not known."""
+    about = next((each["about"] for each in benchmarks if each["name"] == name), "")
+    return f"<p class=cs-note>{escape(about)}</p>" if about else ""
+
+
+def read_limit(text: str) -> int | None:
+    """Return how many problems a person wants, None for all of them.
+
+    Raises:
+        RecipeError: It is neither a whole number above zero nor `all`.
+    """
+    asked = text.strip().lower()
+    if asked in {"", ALL}:
+        return None
+    if asked.isascii() and asked.isdigit() and len(asked) < 7 and int(asked):
+        return int(asked)
+    raise RecipeError(f"{text.strip()[:40]!r} is no number of problems", where="Problems", cure="Write all, or 20.")
+
+
+def press_key(text: str, found: Iterable[Run]) -> str:
+    """Return a key that stays the same until an evaluation has ended: a double click queues one, a second try another."""
+    ended = next((run.id for run in found if run.kind == "evaluate" and run.state in FINAL), "none")
+    return f"evaluate-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}"
+
+
+def render_started(run: Run) -> str:
+    """Return the message after the press."""
+    link = f"<a class=cs-link href='#evaluate/{escape(run.id)}'>Show it</a>"
+    state = "is in the queue" if run.state == "queued" else "has been started already"
+    return render_notice("good", f"{run.name} {state}", f"It can be left and found again in the list. {link}")
+
+
+def _size(num_problems: int | None) -> str:
+    return f" · {num_problems:,} problems" if num_problems else ""
