@@ -15,7 +15,7 @@ from codex_space.services.context import Context
 from codex_space.store import evaluations as rows
 from codex_space.store import runs as run_rows
 from codex_space.store.evaluations import Evaluation
-from codex_space.store.runs import Run
+from codex_space.store.runs import FINAL, Run
 
 
 def benchmarks() -> list[dict[str, Any]]:
@@ -80,8 +80,12 @@ def pin(ctx: Context, recipe: EvaluateRecipe) -> EvaluateRecipe:
 
 
 def list_evaluations(ctx: Context, limit: int = 100) -> list[dict[str, Any]]:
-    """Return evaluations, newest first."""
+    """Return evaluations, newest first; one whose model has written nothing yet is there already."""
     found = rows.list_evaluations(ctx.db, limit=limit)
+    written = {row.run_id for row in found}
+    asked = run_rows.list_runs(ctx.db, limit=limit, search="-evaluate-")
+    found += [_before_answers(run) for run in asked if run.kind == "evaluate" and run.id not in written]
+    found = sorted(found, key=lambda row: -row.started_at)[:limit]
     ids = {row.run_id for row in found} | {row.target_run for row in found if row.target_run}
     known = {run.id: run for run in run_rows.list_runs(ctx.db, limit=10_000, ids=tuple(sorted(ids)))} if ids else {}
     return [_brief(row, known) for row in found]
@@ -252,9 +256,31 @@ def _find(ctx: Context, key: str) -> tuple[Evaluation, Run]:
     step, _, benchmark = rest.partition("/")
     if step.isascii() and step.isdigit() and len(step) < 16:
         found = rows.read_evaluation(ctx.db, run_id, int(step), benchmark)
-        if found is not None:
-            return found, run_rows.read_run(ctx.db, run_id)
+        runs = run_rows.list_runs(ctx.db, ids=(run_id,))
+        if found is None and runs and runs[0].kind == "evaluate" and not rows.of_writer(ctx.db, run_id):
+            found = _before_answers(runs[0])
+        if found is not None and _key(found) == key:
+            return found, runs[0]
     raise RunError("there is no such evaluation", where=key[:200], cure="The Evaluate tab lists them.")
+
+
+def _before_answers(run: Run) -> Evaluation:
+    """Return what is known of an evaluation that is queued, loads its model, or failed before its first answer."""
+    recipe = parse_recipe(run.recipe)
+    benchmark = recipe.benchmark if isinstance(recipe, EvaluateRecipe) else ""
+    target_run, target_step = references.target_of(run, 0)
+    return Evaluation(
+        run.id, 0, benchmark, target_run, target_step,
+        state="failed" if run.state in FINAL else "waiting",
+        reason=run.reason,
+        protocol="",
+        started_at=run.created_at,
+        num_samples=0,
+        num_graded=0,
+        num_passed=0,
+        num_live=0,
+        scores=[],
+    )  # fmt: skip
 
 
 def _key(row: Evaluation) -> str:

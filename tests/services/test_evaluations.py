@@ -6,6 +6,7 @@ from codex_space.core.errors import CodexError, EvaluationError, GradeError, Rec
 from codex_space.jobs.grader import Grader
 from codex_space.services import evaluations, runs
 from codex_space.store import evaluations as rows
+from codex_space.store import runs as run_rows
 from tests.jobs.test_grader import PROBLEMS, RECIPE, Room, answer
 
 NOW = 1_700_000_000.0
@@ -62,6 +63,16 @@ def test_one_evaluation_with_its_problems_and_answers(ctx, room):
     assert problem["canonical"] == PROBLEMS[1].canonical
     assert (problem["samples"][0]["passed"], problem["samples"][0]["status"]) == (False, "fail")
     assert problem["samples"][0]["error"]
+
+
+def test_what_is_queued_or_failed_before_its_first_answer_is_listed_too(ctx, room):
+    run = runs.submit(ctx, evaluations.recipe_text("fresh:tiny", "first-steps", limit=3))
+    (brief,) = evaluations.list_evaluations(ctx)
+    assert (brief["state"], brief["run_state"], brief["num_samples"]) == ("waiting", "queued", 0)
+    assert [each["passed"] for each in evaluations.read(ctx, brief["key"])["problems"]] == [None, None, None]
+    run_rows.change_state(ctx.db, run.id, "failed", now=1.0, reason="the model cannot be loaded")
+    (brief,) = evaluations.list_evaluations(ctx)
+    assert (brief["state"], brief["reason"]) == ("failed", "the model cannot be loaded")
 
 
 def test_two_evaluations_are_paired(ctx, room):
