@@ -30,7 +30,9 @@ def test_a_migration_and_its_record_are_one_transaction(tmp_path, monkeypatch):
     repaired = (*MIGRATIONS, ("CREATE TABLE later (id INTEGER)",))
     monkeypatch.setattr(db_module, "MIGRATIONS", repaired)
     database = Database.open(tmp_path / "a.db")  # the half of it that worked would make this fail
-    assert [row["number"] for row in database.query("SELECT number FROM migrations")] == [*range(1, len(MIGRATIONS) + 2)]
+    assert [row["number"] for row in database.query("SELECT number FROM migrations")] == [
+        *range(1, len(MIGRATIONS) + 2)
+    ]
     database.close()
 
 
