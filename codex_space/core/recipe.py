@@ -91,7 +91,10 @@ class CheckpointsSection(Section):
     )
     keep_last: int = Field(default=2, ge=1, description="Newest checkpoints kept on disk.")
     keep_best: int = Field(default=1, ge=0, description="Best checkpoints kept on disk beside the newest.")
-    metric: str = Field(default="eval_loss", description="What best means; lower is better where it is a loss.")
+    metric: str = Field(
+        default="eval_loss",
+        description="What best means: a logged metric (of losses the lowest), or `pass@1 first-steps` with an evaluate section.",
+    )
 
 
 class Asking(Section):

@@ -17,6 +17,9 @@ from codex_space.core.recipe import CheckpointsSection
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "trainer_state.json")
 # training_args.bin is a pickle nobody reads back; README.md is a trainer's draft, the Hub gets a card of ours.
 _UNWANTED = ("training_args.bin", "README.md")
+PASS_RATE = "pass@1 "  # noqa: S105  # the name of a score
+"""Begins the name of a metric that is graded by the owner and not logged by the trainer."""
+GRADED_LATE = 2
 _FOLDER = re.compile(r"checkpoint-\d+")
 
 
@@ -58,11 +61,18 @@ def spool(job: JobDir, step: int) -> None:
 
 
 def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
-    """Keep the newest `keep_last` and the best `keep_best` checkpoints; lower is better."""
+    """Keep the newest `keep_last` and the best `keep_best` checkpoints, and those whose answers are still being graded.
+
+    Lower is better, of accuracies and pass@1 higher.
+    """
     steps = job.checkpoint_steps()
-    scores = {step: _score(job.checkpoint(step), wanted.metric) for step in steps}
-    ranked = sorted((score, step) for step, score in scores.items() if score is not None)
+    is_pass_rate = wanted.metric.startswith(PASS_RATE)
+    sign = -1 if is_pass_rate or wanted.metric.endswith("accuracy") else 1
+    scores = {step: (_pass_rate if is_pass_rate else _score)(job, step, wanted.metric) for step in steps}
+    ranked = sorted((sign * score, step) for step, score in scores.items() if score is not None)
     keep = {*steps[-wanted.keep_last :], *(step for _, step in ranked[: wanted.keep_best])}
+    if is_pass_rate and wanted.keep_best:  # the owner grades beside the training: a verdict may be a few steps late
+        keep |= {step for step in steps[-wanted.keep_last - GRADED_LATE :] if scores[step] is None}
     for step in set(steps) - keep:
         delete(job.checkpoint(step))
 
@@ -117,9 +127,18 @@ def rename_base(folder: Path, reference: str) -> None:
         durable.write_json(path, config)
 
 
-def _score(folder: Path, metric: str) -> float | None:
-    value = ((durable.read_json(folder / MANIFEST) or {}).get("metrics") or {}).get(metric)
+def _score(job: JobDir, step: int, metric: str) -> float | None:
+    value = ((durable.read_json(job.checkpoint(step) / MANIFEST) or {}).get("metrics") or {}).get(metric)
     return float(value) if isinstance(value, int | float) else None
+
+
+def _pass_rate(job: JobDir, step: int, metric: str) -> float | None:
+    """Return `pass@1 NAME` of a step from what the owner has graded so far."""
+    for path in sorted(job.root.glob(f"evaluations/step-{step}/*/scores.json")):
+        for score in (durable.read_json(path) or {}).get("scores", []):
+            if PASS_RATE + str(score.get("name")) == metric:
+                return float(score["value"])
+    return None
 
 
 def _flush_and_hash(path: Path) -> str:

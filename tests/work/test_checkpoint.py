@@ -54,6 +54,42 @@ def test_rotation_keeps_the_newest_and_the_best(job, keep_last, keep_best, kept)
     assert job.checkpoint_steps() == kept
 
 
+def _graded(job: JobDir, step: int, value: float):
+    folder = job.evaluation(step, "first-steps")
+    folder.mkdir(parents=True)
+    scores = [{"name": "first-steps", "value": value}, {"name": "first-steps tier 1", "value": 1 - value}]
+    (folder / "scores.json").write_text(json.dumps({"scores": scores}))
+
+
+def test_the_best_by_pass_rate_is_the_highest_and_what_is_still_graded_stays(job):
+    for step in range(1, 9):
+        _folder(job, step, eval_loss=float(step))
+    for step, value in ((1, 0.2), (2, 0.6), (3, 0.4), (4, 0.1), (5, 0.0), (6, 0.3)):
+        _graded(job, step, value)
+    wanted = CheckpointsSection(keep_last=1, keep_best=1, metric="pass@1 first-steps")
+    checkpoint.rotate(job, wanted)
+    assert job.checkpoint_steps() == [2, 7, 8], "the best, the one whose answers are being graded, the newest"
+    _graded(job, 7, 0.1)
+    checkpoint.rotate(job, wanted)
+    assert job.checkpoint_steps() == [2, 8]
+
+
+def test_the_best_by_an_accuracy_is_the_highest(job):
+    for step, value in ((1, 0.9), (2, 0.5), (3, 0.1)):
+        _folder(job, step, mean_token_accuracy=value)
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=1, metric="mean_token_accuracy"))
+    assert job.checkpoint_steps() == [1, 3]
+
+
+def test_a_damaged_score_counts_as_none(job):
+    _folder(job, 1)
+    _folder(job, 2)
+    job.evaluation(1, "first-steps").mkdir(parents=True)
+    (job.evaluation(1, "first-steps") / "scores.json").write_text("{")
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=0, metric="pass@1 first-steps"))
+    assert job.checkpoint_steps() == [2]
+
+
 def test_checkpoints_without_the_metric_are_never_the_best(job):
     for step in (1, 2, 3):
         _folder(job, step)
