@@ -16,6 +16,8 @@ RECIPES = {
     "stdlib": ("tokenizer/stdlib", "pretrain/stdlib-cpu", "sft/first-chat-cpu"),
     "tiny": ("tokenizer/tiny-cpu", "pretrain/tiny-cpu", "sft/first-chat-cpu"),
 }
+_TRIAL = ("train.num_train_epochs=4", "train.per_device_train_batch_size=4")
+"""The tiny model is there to see that tuning runs, not what it teaches."""
 LABELS = ("tokenizer", "base model", "tuning")
 
 
@@ -42,6 +44,7 @@ def start(ctx: Context, request_key: str | None = None) -> FirstModel:
             overrides.append(f"tokenizer='run:{made[-1].id}'")
         if label == "tuning":
             overrides.append(f"model.model_name_or_path='run:{made[-1].id}'")
+            overrides += _TRIAL if ctx.settings.first_model == "tiny" else ()
         text = read_recipe_text(preset)
         made.append(runs.submit(ctx, text, overrides=overrides, request_key=f"{key}-{label}"))
     return FirstModel(*made)
