@@ -16,7 +16,7 @@ RECIPES = {
     "stdlib": ("tokenizer/stdlib", "pretrain/stdlib-cpu", "sft/first-chat-cpu"),
     "tiny": ("tokenizer/tiny-cpu", "pretrain/tiny-cpu", "sft/first-chat-cpu"),
 }
-_TRIAL = ("train.num_train_epochs=4", "train.per_device_train_batch_size=4")
+_TRIAL = ("train.num_train_epochs=4", "train.per_device_train_batch_size=4", "evaluate=null")
 """The tiny model is there to see that tuning runs, not what it teaches."""
 LABELS = ("tokenizer", "base model", "tuning")
 

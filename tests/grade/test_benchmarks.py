@@ -119,7 +119,7 @@ def test_a_canary_that_comes_out_wrong_stops_everything(two, tmp_path):
     ("content", "told"),
     [
         (b"", "empty"), (b"{}\n", "no field 'prompt'"), (b"[1]", "item 1: this is not a JSON object"), (b"{\n", "line 1: this is not JSON"),
-        (b'"a"\n', "not a JSON object"), (b"\xff\xfe{}\n", "not UTF-8"), (gzip.compress(b"{}")[:9], "gzip"), (b"[]", "empty|no problem"),
+        (b'"a"\n', "not a JSON object"), (b"\xff\xfe{}\n", "not UTF-8"), (gzip.compress(b"{}", mtime=0)[:9], "gzip"), (b"[]", "empty|no problem"),
         (json.dumps(rows.DOUBLE).encode() + b"\n" + json.dumps(rows.DOUBLE).encode(), "same task_id"),
         (json.dumps({**rows.DOUBLE, "prompt": 7}).encode(), "no problems file"), (b"[" * 10**6, "not JSON|nested"),
     ],
