@@ -1,5 +1,6 @@
 """The benchmarks the program knows: where their problems come from, and how a model is asked them."""
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -121,11 +122,20 @@ class Loaded:
 
 
 def load(name: str, path: Path, limit: int | None = None) -> Loaded:
-    """Read a problems file and choose those that are asked.
+    """Read a problems file and choose those that are asked; the last few are kept in memory while the file stays as it is.
 
     Raises:
         GradeError: It cannot be read, or is not of this benchmark.
     """
+    try:
+        facts = path.stat()
+    except OSError:
+        return _load(name, path, limit, (0, 0))  # it says what is wrong
+    return _load(name, path, limit, (facts.st_mtime_ns, facts.st_size))
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name: str, path: Path, limit: int | None, _version: tuple[int, int]) -> Loaded:
     benchmark = benchmarks.find(name)
     problems = choose(load_problems(benchmark, path), limit)
     rows = {str(row.get("task_id")): row for _, row in read_objects(path)}

@@ -1,6 +1,5 @@
 """From samples to pass@1: canaries first, then every sample in the sandbox, then the unbiased estimate."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from codex_space.grade.problems import Benchmark, Problem, suite_of
 from codex_space.grade.reference import References
 from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Job, Sandbox, Verdict
+from codex_space.grade.statistics import pass_rate
 
 CANARIES = 6
 CANARY_CPU_S = 0.3
@@ -39,19 +39,7 @@ class Report:
 
     def score(self, suite: str, k: int = 1) -> float:
         """Return the mean of pass@k over tasks."""
-        values = [pass_at_k(len(passed), sum(passed), k) for passed in self.passed(suite).values()]
-        return math.fsum(values) / len(values)
-
-
-def pass_at_k(samples: int, right: int, k: int) -> float:
-    """Return the unbiased estimate 1 - C(n-c, k) / C(n, k) (Chen et al. 2021, arXiv 2107.03374, eq. 1).
-
-    Raises:
-        ValueError: There are fewer than `k` samples.
-    """
-    if not 0 <= right <= samples or not 0 < k <= samples:
-        raise ValueError(f"pass@{k} of {right} right among {samples}")
-    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
+        return pass_rate(self.passed(suite), k).value
 
 
 def grade_samples(

@@ -49,7 +49,7 @@ class Grader:
         for row in evaluations.list_evaluations(self._db, state="waiting"):
             try:
                 self._grade(row, now)
-            except CodexError as error:
+            except (CodexError, OSError) as error:  # a full disk, or a run that is being deleted
                 _log.warning("evaluation of %s step %d: %s", row.run_id, row.step, error)
                 evaluations.fail(self._db, row, str(error))
                 self._open.pop(_key(row), None)
