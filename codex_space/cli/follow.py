@@ -31,7 +31,8 @@ def follow(ctx: Context, run_id: str, *, as_json: bool) -> int:
     if line:
         print(file=sys.stderr)
     _print_end(ctx, run, as_json=as_json)
-    return 0 if run.state in OK_STATES else 1
+    has_no_score = any(one["state"] == "failed" for one in summarize(ctx, run.id)["evaluations"])
+    return 1 if run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score) else 0
 
 
 def _stop_and_keep(ctx: Context, run_id: str) -> Run:

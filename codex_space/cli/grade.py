@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import GradeError
+from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
-from codex_space.grade import benchmarks
+from codex_space.grade import benchmarks, library
 from codex_space.grade.problems import load_problems
 from codex_space.grade.reference import references
 from codex_space.grade.samples import read_samples
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import Report, grade_samples
-
-CACHE = "grading"
-"""Folder of the workspace in which outputs of canonical solutions are kept."""
+from codex_space.grade.statistics import pass_rate, wilson
 
 
 def grade(args: argparse.Namespace) -> int:
     """Grade samples made elsewhere; print scores, with --json verdicts too."""
     benchmark = benchmarks.find(args.benchmark)
-    if args.problems is None:
+    folder = Workspace(read_settings(workspace=args.workspace).workspace).benchmarks
+    file: Path = args.problems or library.find(benchmark.name).file(folder)
+    if not file.is_file() and args.problems is None:
         raise GradeError(f"{benchmark.name} needs --problems", cure=f"It reads {benchmark.files}.")
-    problems = load_problems(benchmark, args.problems)
+    problems = load_problems(benchmark, file)
     samples = read_samples(args.samples, problems)
-    folder: Path = read_settings(workspace=args.workspace).workspace / CACHE
     with Sandbox(args.workers) as sandbox:
         known = references(problems, sandbox, folder)
         report = grade_samples(benchmark, problems, samples, known, sandbox, _Progress(len(samples)).step)
@@ -35,7 +35,10 @@ def grade(args: argparse.Namespace) -> int:
         return 0
     for name, suite in benchmark.scores.items():
         right = sum(map(sum, report.passed(suite).values()))
-        print(f"{name:<12} pass@1 {100 * report.score(suite):5.1f} %   {right} of {len(samples)} samples")
+        score = pass_rate(report.passed(suite))
+        interval = score.interval or wilson(round(score.value * score.num_rows), score.num_rows)
+        claim = f"95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f}"
+        print(f"{name:<12} pass@1 {100 * score.value:5.1f} %   {claim}   {right} of {len(samples)} samples")
     timeouts = sum(_timed_out(report, sample_id) for sample_id in report.verdicts)
     print(f"{'':<12} {timeouts} ran into a time limit, twice", file=sys.stderr)
     return 0

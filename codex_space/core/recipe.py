@@ -175,6 +175,16 @@ class TrainingRecipe(BaseRecipe):
         default=None, description="Benchmarks asked while training; empty for none."
     )
 
+    @model_validator(mode="after")
+    def _best_is_known(self) -> "TrainingRecipe":
+        word, _, named = self.checkpoints.metric.partition(" ")
+        asked = self.evaluate.benchmarks if self.evaluate else []
+        if word == "pass@1" and not any(named.startswith(benchmark.rstrip("+")) for benchmark in asked):
+            raise ValueError(
+                f"checkpoints.metric {self.checkpoints.metric!r} needs that benchmark in evaluate.benchmarks"
+            )
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _check_train(cls, values: Any) -> Any:  # noqa: ANN401  # pydantic hands over raw YAML

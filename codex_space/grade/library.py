@@ -3,7 +3,7 @@
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,13 +11,20 @@ from typing import Any
 
 from codex_space.core.errors import GradeError
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest
+from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe, nearest
 from codex_space.grade import benchmarks
 from codex_space.grade.files import read_objects
 from codex_space.grade.problems import Benchmark, Problem, load_problems
 from codex_space.grade.protocol import COMPLETION_STOPS, DOCSTRING_STOPS
 
 Row = dict[str, Any]
+
+SAMPLES, PROTOCOL, ASKED = "samples.jsonl", "protocol.json", "asked.json"
+"""What the worker writes into an evaluation's folder; `asked.json` last, once every answer is there."""
+VERDICTS, RESULTS, SCORES = "verdicts.jsonl", "results.csv", "scores.json"
+"""What the owner adds."""
+PASS_RATE = "pass@1 "  # noqa: S105  # the name of a score
+"""Begins the name of a metric that the owner grades and no trainer logs."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +158,27 @@ def _load(name: str, path: Path, limit: int | None, _version: tuple[int, int]) -
         if isinstance(row.get("tier"), int):
             tiers[problem.task_id] = row["tier"]
     return Loaded(benchmark, problems, questions, tiers, version_of(path))
+
+
+def asked_of(recipe: BaseRecipe, benchmark: str, cache: Path) -> tuple[Path, int | None]:
+    """Return the problems file of one of a recipe's benchmarks, and how many problems are asked at most.
+
+    Raises:
+        GradeError: There is no such benchmark.
+    """
+    named = recipe.problems if isinstance(recipe, EvaluateRecipe) else None
+    path = Path(named) if named else find(benchmark).file(cache)
+    if isinstance(recipe, EvaluateRecipe):
+        return path, recipe.limit
+    return path, recipe.evaluate.limit if isinstance(recipe, TrainingRecipe) and recipe.evaluate else None
+
+
+def read_lines(chunk: bytes) -> Iterator[Row]:
+    """Yield the JSON objects of some lines; one that is none (cut off by a full disk, say) is passed over."""
+    for line in chunk.splitlines():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -8,28 +8,29 @@ import csv
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
-from codex_space.core.errors import CodexError
+from codex_space.core.errors import CodexError, GradeError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import EvaluateRecipe, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
 from codex_space.grade import library
 from codex_space.grade.jobs import Verdict
+from codex_space.grade.library import PASS_RATE, PROTOCOL, RESULTS, SAMPLES, SCORES, VERDICTS
 from codex_space.grade.reference import References, references
 from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import jobs_of, run_canaries
-from codex_space.grade.statistics import pass_rate
+from codex_space.grade.statistics import pass_rate, wilson
 from codex_space.store import evaluations, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.evaluations import Evaluation
 from codex_space.store.runs import FINAL
 
-SAMPLES, VERDICTS, RESULTS, SCORES = "samples.jsonl", "verdicts.jsonl", "results.csv", "scores.json"
 MAX_CHUNK_BYTES = 8 << 20
+KS = (1, 10, 100)
 _FIELDS = ("task_id", "sample", "passed", "status", "why", "cpu_s", "wall_s", "rule", "flaw", "num_tokens")
 _log = logging.getLogger(__name__)
 
@@ -43,19 +44,28 @@ class Grader:
         self._workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
         self._sandbox: Sandbox | None = None
         self._open: dict[tuple[str, int, str, float], _Work] = {}
+        self._is_closed = False
 
     def step(self, now: float) -> None:
-        """Grade what was written since the last step."""
-        for row in evaluations.list_evaluations(self._db, state="waiting"):
+        """Grade what was written since the last step, oldest evaluation first: a curve grows at its end."""
+        waiting = evaluations.list_evaluations(self._db, state="waiting")[::-1]
+        self._open = {key: self._open[key] for key in map(_key, waiting) if key in self._open}
+        for row in waiting:
             try:
                 self._grade(row, now)
-            except (CodexError, OSError) as error:  # a full disk, or a run that is being deleted
+            except (CodexError, OSError) as error:  # OSError: a full disk, or a run that is being deleted
+                if self._is_closed:
+                    return  # the next owner begins this one again
                 _log.warning("evaluation of %s step %d: %s", row.run_id, row.step, error)
                 evaluations.fail(self._db, row, str(error))
                 self._open.pop(_key(row), None)
+            except BaseException:
+                self._open.pop(_key(row), None)  # begun again from its first answer
+                raise
 
     def close(self) -> None:
-        """End the sandbox."""
+        """End the sandbox; what is being graded is begun again by the next owner."""
+        self._is_closed = True
         if self._sandbox is not None:
             self._sandbox.close()
             self._sandbox = None
@@ -77,12 +87,11 @@ class Grader:
         if len(work.passed) >= row.num_samples:
             scores = work.scores()
             work.write_results(scores)
-            points = [(f"pass@1 {score['name']}", row.target_step, score["value"], now) for score in scores]
+            points = [(PASS_RATE + score["name"], row.step, score["value"], now) for score in scores if score["k"] == 1]
             with self._db.transaction():
                 evaluations.finish(self._db, row, scores)
-                owner = row.target_run or row.run_id
-                if runs.list_runs(self._db, ids=(owner,)):
-                    metrics.add_points(self._db, owner, points)
+                if row.target_run == row.run_id:  # what it was asked in training is one protocol, so one curve
+                    metrics.add_points(self._db, row.run_id, points)
             del self._open[_key(row)]
         elif is_over:
             reason = f"it ended after {len(work.passed):,} of {row.num_samples:,} answers"
@@ -95,19 +104,20 @@ class Grader:
 
     def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work":
         """Read the problems, see the canaries sing, and start counting."""
-        recipe = parse_recipe(recipe_text)
-        named = recipe.problems if isinstance(recipe, EvaluateRecipe) else None
-        limit = recipe.limit if isinstance(recipe, EvaluateRecipe) else None
-        if isinstance(recipe, TrainingRecipe) and recipe.evaluate:
-            limit = recipe.evaluate.limit
-        path = Path(named) if named else library.find(row.benchmark).file(self._workspace.benchmarks)
+        path, limit = library.asked_of(parse_recipe(recipe_text), row.benchmark, self._workspace.benchmarks)
         loaded = library.load(row.benchmark, path, limit)
+        told = durable.read_json(job.evaluation(row.step, row.benchmark) / PROTOCOL) or {}
+        if told.get("dataset_version", loaded.version) != loaded.version:
+            what = "the problems file was changed after the model was asked"
+            raise GradeError(what, where=path.name, cure="Evaluate again.")
         sandbox = self._running()
         known = references(loaded.problems, sandbox, self._workspace.benchmarks)
         run_canaries(loaded.problems, known, sandbox)
         return _Work(loaded, known, job.evaluation(row.step, row.benchmark))
 
     def _running(self) -> Sandbox:
+        if self._is_closed:
+            raise GradeError("grading is being closed")
         if self._sandbox is None:
             sandbox = Sandbox(self._workers)
             sandbox.__enter__()
@@ -146,15 +156,17 @@ class _Work:
             chunk = file.read(MAX_CHUNK_BYTES)
         whole = chunk[: chunk.rfind(b"\n") + 1] or (chunk if len(chunk) == MAX_CHUNK_BYTES else b"")
         self._offset += len(whole)
-        return [sample for row in _objects(whole.splitlines()) if (sample := self._sample(row))]
+        return [sample for row in library.read_lines(whole) if (sample := self._sample(row))]
 
     def _sample(self, row: dict[str, Any]) -> Sample | None:
         task_id, number, program = row.get("task_id"), row.get("sample"), row.get("program")
         sample_id = f"{task_id}#{number}"
-        if task_id not in self._task_ids or not isinstance(program, str) or sample_id in self._rows:
+        if not isinstance(task_id, str) or task_id not in self._task_ids or sample_id in self._rows:
+            return None
+        if not isinstance(program, str) or not isinstance(number, int):
             return None
         self._rows[sample_id] = {key: row.get(key) for key in _FIELDS}
-        return Sample(sample_id, str(task_id), (program,))
+        return Sample(sample_id, task_id, (program,))
 
     def take(self, verdict: Verdict) -> None:
         """Count a verdict and keep it beside the answers."""
@@ -169,13 +181,14 @@ class _Work:
             file.write(json.dumps(row) + "\n")
 
     def scores(self) -> list[dict[str, Any]]:
-        """Return pass@1 with its interval, of each suite and of each tier where the problems have tiers."""
+        """Return pass@k with its interval, for each k there are samples for, of each suite and of each tier of problems."""
         found = []
         for name, suite in self.loaded.benchmark.scores.items():
             by_task: dict[str, list[bool]] = {}
             for sample_id, verdict in self.passed.items():
                 by_task.setdefault(self._rows[sample_id]["task_id"], []).append(verdict.passed(suite))
-            found.append(_score(name, by_task))
+            least = min(map(len, by_task.values()))
+            found += [_score(name, by_task, k) for k in KS if k <= least]
             for tier in sorted(set(self.loaded.tiers.values())):
                 mine = {task: passed for task, passed in by_task.items() if self.loaded.tiers.get(task) == tier}
                 if mine:
@@ -192,24 +205,19 @@ class _Work:
                 writer.writerow({**row, "passed": all((row["passed"] or {"": False}).values())})
 
 
-def _score(name: str, by_task: dict[str, list[bool]]) -> dict[str, Any]:
-    score = pass_rate(by_task)
-    low, high = (score.interval.low, score.interval.high) if score.interval else (score.value, score.value)
+def _score(name: str, by_task: dict[str, list[bool]], k: int = 1) -> dict[str, Any]:
+    score = pass_rate(by_task, k)
+    # where all problems score alike a bootstrap says nothing of the spread; Wilson's formula does
+    interval = score.interval or wilson(round(score.value * score.num_rows), score.num_rows)
     return {
-        "name": name, "value": round(score.value, 6), "low": round(low, 6), "high": round(high, 6),
+        "name": name if k == 1 else f"{name} pass@{k}",
+        "k": k,
+        "value": round(score.value, 6),
+        "low": round(interval.low, 6),
+        "high": round(interval.high, 6),
         "num_problems": score.num_rows,
-    }  # fmt: skip
+    }
 
 
 def _key(row: Evaluation) -> tuple[str, int, str, float]:
     return row.run_id, row.step, row.benchmark, row.started_at
-
-
-def _objects(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-    for line in lines:
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            yield value

@@ -56,7 +56,7 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
 def reads_hub(recipe: BaseRecipe) -> bool:
     """Say whether the worker has to read a model or rows from the Hub."""
     named = [*model_references(recipe), *(each.path for each in recipe.datasets)]
-    return any(map(is_hub_id, named)) or any(library.find(name).shipped is None for name in benchmarks_of(recipe))
+    return any(map(is_hub_id, named)) or any(library.find(name).repo_id for name in benchmarks_of(recipe))
 
 
 def benchmarks_of(recipe: BaseRecipe) -> list[str]:

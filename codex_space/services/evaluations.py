@@ -1,16 +1,15 @@
 """Ask models benchmarks, and show what became of it: scores, problems, answers, and one model against another."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from codex_space.core.errors import RunError
+from codex_space.core.errors import EvaluationError, GradeError, RunError
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import EvaluateRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.core.recipe import EvaluateRecipe, parse_recipe, render_recipe, validate
 from codex_space.grade import library, statistics
+from codex_space.grade.library import SAMPLES, VERDICTS
 from codex_space.jobs import references
-from codex_space.jobs.grader import SAMPLES, VERDICTS
 from codex_space.services.context import Context
 from codex_space.store import evaluations as rows
 from codex_space.store import runs as run_rows
@@ -92,10 +91,15 @@ def list_evaluations(ctx: Context, limit: int = 100) -> list[dict[str, Any]]:
 
 
 def list_of_run(ctx: Context, run_id: str) -> list[dict[str, Any]]:
-    """Return the newest evaluation of each step and benchmark of a run's checkpoints, by step."""
+    """Return one evaluation for each step and benchmark of a run's checkpoints, by step.
+
+    What it was asked in training comes first, since that is one protocol for all steps; of others the newest that is done.
+    """
     newest: dict[tuple[int, str], Evaluation] = {}
     for row in rows.list_evaluations(ctx.db, target_run=run_id):
-        newest.setdefault((row.target_step, row.benchmark), row)
+        kept = newest.setdefault((row.target_step, row.benchmark), row)
+        if _rank(row, run_id) > _rank(kept, run_id):
+            newest[row.target_step, row.benchmark] = row
     return [
         {
             "step": step,
@@ -109,6 +113,10 @@ def list_of_run(ctx: Context, run_id: str) -> list[dict[str, Any]]:
         }
         for (step, benchmark), row in sorted(newest.items())
     ]
+
+
+def _rank(row: Evaluation, run_id: str) -> tuple[bool, bool]:
+    return row.state == "done", row.run_id == run_id
 
 
 def count_waiting(ctx: Context, run_id: str) -> int:
@@ -125,7 +133,11 @@ def read(ctx: Context, key: str) -> dict[str, Any]:
     row, run = _find(ctx, key)
     targets = run_rows.list_runs(ctx.db, ids=(row.target_run,)) if row.target_run else []
     known = {each.id: each for each in (run, *targets)}
-    return {**_brief(row, known), "problems": _problems(ctx, row, run)}
+    try:
+        problems = _problems(ctx, row, run)
+    except GradeError:  # not fetched yet, or gone: what is known without the file is shown
+        problems = []
+    return {**_brief(row, known), "problems": problems}
 
 
 def read_problem(ctx: Context, key: str, task_id: str) -> dict[str, Any]:
@@ -158,6 +170,8 @@ def compare(ctx: Context, key: str, other_key: str) -> dict[str, Any]:
         RunError: One of them is not there, or not done.
         EvaluationError: They were not asked the same problems.
     """
+    if key.rpartition("/")[2] != other_key.rpartition("/")[2]:
+        raise EvaluationError("these are two benchmarks", cure="Compare evaluations of the same one.")
     base, tuned = (_passed(ctx, each) for each in (key, other_key))
     found = statistics.compare(base, tuned)
     return {
@@ -241,13 +255,7 @@ def _model(row: Evaluation, run: Run | None, target: Run | None) -> str:
 
 
 def _loaded(ctx: Context, row: Evaluation, run: Run) -> library.Loaded:
-    recipe = parse_recipe(run.recipe)
-    limit, named = None, None
-    if isinstance(recipe, EvaluateRecipe):
-        limit, named = recipe.limit, recipe.problems
-    elif isinstance(recipe, TrainingRecipe) and recipe.evaluate:
-        limit = recipe.evaluate.limit
-    path = Path(named) if named else library.find(row.benchmark).file(ctx.workspace.benchmarks)
+    path, limit = library.asked_of(parse_recipe(run.recipe), row.benchmark, ctx.workspace.benchmarks)
     return library.load(row.benchmark, path, limit)
 
 
@@ -293,8 +301,4 @@ def _job(ctx: Context, row: Evaluation) -> JobDir:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the whole lines there are; the last may still be being written."""
-    if not path.is_file():
-        return []
-    text = path.read_bytes()
-    lines = text[: text.rfind(b"\n") + 1].splitlines()
-    return [value for line in lines if isinstance(value := json.loads(line), dict)]
+    return list(library.read_lines(path.read_bytes())) if path.is_file() else []

@@ -35,6 +35,7 @@ class _Watched:
 
     seq: int = 0
     asked_at: float = 0.0
+    num_scores: int = 0
     head: dict[str, Any] = field(default_factory=dict)
     last_steps: dict[str, int] = field(default_factory=dict)
     added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))  # (snapshot before, new)
@@ -118,7 +119,12 @@ class Live:
         run = found[0]
         known = metrics.list_metrics(self._ctx.db, run_id)
         newest = {name: metrics.last_step(self._ctx.db, run_id, name) for name in known}
-        cut = any(newest.get(name, -1) < step for name, step in watched.last_steps.items())
+        done = sum(one["state"] == "done" for one in evaluations.list_of_run(self._ctx, run_id))
+        # a score may belong to a step before the newest one: then everything is drawn anew
+        cut = done != watched.num_scores or any(
+            newest.get(name, -1) < step for name, step in watched.last_steps.items()
+        )
+        watched.num_scores = done
         new: Curves = {}
         if watched.seq and not cut:
             for name in known:

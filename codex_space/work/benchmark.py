@@ -5,21 +5,23 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
+from codex_space.core import durable
+from codex_space.core.errors import CodexError
+from codex_space.core.paths import Workspace
 from codex_space.core.recipe import Asking, TrainingRecipe
 from codex_space.core.settings import read_settings
 from codex_space.grade import extract, library
+from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
 
 log = logging.getLogger(__name__)
-SAMPLES = "samples.jsonl"
 
 
 class Examination:
@@ -30,8 +32,6 @@ class Examination:
         attempt: Attempt,
         name: str,
         asking: Asking,
-        *,
-        problems: str | None = None,
         drawn: Mapping[str, Any] | None = None,
     ) -> None:
         """Read the problems, from the Hub where they do not come with the program; `drawn` holds how answers are sampled.
@@ -41,14 +41,12 @@ class Examination:
             HubError: The Hub refuses them.
         """
         self._attempt, self._name, self._asking, self._drawn = attempt, name, asking, drawn or {}
-        entry = library.find(name)
-        if problems:
-            path = Path(problems)
-        else:
-            cache = (attempt.workspace or attempt.job.root) / "benchmarks"
-            path = library.fetch(entry, cache, lambda one: _download(attempt, one))
-        self._entry = entry
-        self.loaded = library.load(name, path, asking.limit)
+        self._entry = library.find(name)
+        cache = Workspace(attempt.workspace or attempt.job.root).benchmarks
+        path, limit = library.asked_of(attempt.recipe, name, cache)
+        if not getattr(attempt.recipe, "problems", None):
+            library.fetch(self._entry, cache, lambda one: _download(attempt, one))
+        self.loaded = library.load(name, path, limit)
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]
@@ -62,7 +60,7 @@ class Examination:
         folder = self._attempt.job.evaluation(step, self._name)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        (folder / "protocol.json").write_text(json.dumps(protocol.as_dict(), indent=1), encoding="utf-8")
+        (folder / PROTOCOL).write_text(json.dumps(protocol.as_dict(), indent=1), encoding="utf-8")
         questions = self.loaded.questions
         asked = {task_id: ask(protocol.prompt_form, question) for task_id, question in questions.items()}
         prompts = [
@@ -90,6 +88,8 @@ class Examination:
                 file.flush()  # the owner grades while the rest is written
                 count += 1
                 said(count)
+        if count == len(prompts):
+            durable.write_json(folder / ASKED, {"num_samples": count})
         log.info("%s: %s answers at step %s", self._name, count, step)
         return count
 
@@ -128,10 +128,17 @@ def examiner(attempt: Attempt, trainer: Trainer, tokenizer: PreTrainedTokenizerB
         model = cast("PreTrainedModel", trainer.model)
         was_training = model.training
         model.eval()
-        with torch.random.fork_rng():
-            for each in examinations:
-                each.run(model, tokenizer, step, lambda _: None)
-        model.train(was_training)
+        try:
+            with torch.random.fork_rng():
+                for each in examinations:
+                    each.run(model, tokenizer, step, lambda _: None)
+        except CodexError as error:
+            if not step:
+                raise  # before anything is trained a person wants to know
+            log.warning("no evaluation at step %s: %s", step, error)
+            attempt.say("warning", text=f"no evaluation at step {step}: {error}")
+        finally:
+            model.train(was_training)
 
     return examine
 

@@ -13,12 +13,11 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.recipe import CheckpointsSection
+from codex_space.grade.library import PASS_RATE, SCORES
 
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "trainer_state.json")
 # training_args.bin is a pickle nobody reads back; README.md is a trainer's draft, the Hub gets a card of ours.
 _UNWANTED = ("training_args.bin", "README.md")
-PASS_RATE = "pass@1 "  # noqa: S105  # the name of a score
-"""Begins the name of a metric that is graded by the owner and not logged by the trainer."""
 GRADED_LATE = 2
 _FOLDER = re.compile(r"checkpoint-\d+")
 
@@ -72,7 +71,8 @@ def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
     ranked = sorted((sign * score, step) for step, score in scores.items() if score is not None)
     keep = {*steps[-wanted.keep_last :], *(step for _, step in ranked[: wanted.keep_best])}
     if is_pass_rate and wanted.keep_best:  # the owner grades beside the training: a verdict may be a few steps late
-        keep |= {step for step in steps[-wanted.keep_last - GRADED_LATE :] if scores[step] is None}
+        late = steps[-wanted.keep_last - GRADED_LATE :]
+        keep |= {step for step in late if scores[step] is None and job.evaluation(step, "").is_dir()}
     for step in set(steps) - keep:
         delete(job.checkpoint(step))
 
@@ -134,7 +134,7 @@ def _score(job: JobDir, step: int, metric: str) -> float | None:
 
 def _pass_rate(job: JobDir, step: int, metric: str) -> float | None:
     """Return `pass@1 NAME` of a step from what the owner has graded so far."""
-    for path in sorted(job.root.glob(f"evaluations/step-{step}/*/scores.json")):
+    for path in sorted(job.root.glob(f"evaluations/step-{step}/*/{SCORES}")):
         for score in (durable.read_json(path) or {}).get("scores", []):
             if PASS_RATE + str(score.get("name")) == metric:
                 return float(score["value"])

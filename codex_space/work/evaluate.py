@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from codex_space.core.recipe import EvaluateRecipe, ModelSection
-from codex_space.work import models
+from codex_space.work import models, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.benchmark import Examination
 
@@ -23,7 +23,7 @@ def run(attempt: Attempt) -> None:
     recipe = attempt.recipe
     assert isinstance(recipe, EvaluateRecipe)  # noqa: S101  # narrows the type
     drawn = {"num_samples": recipe.num_samples, "temperature": recipe.temperature, "top_p": recipe.top_p}
-    examination = Examination(attempt, recipe.benchmark, recipe, problems=recipe.problems, drawn=drawn)
+    examination = Examination(attempt, recipe.benchmark, recipe, drawn)
     total = len(examination.loaded.problems) * recipe.num_samples
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
     model, tokenizer = _load(attempt, recipe.model)
@@ -43,9 +43,10 @@ def run(attempt: Attempt) -> None:
 def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load what is asked; an adapter stays one, as the playground hears it."""
     ref = section.model_name_or_path
-    path = attempt.references.get(ref, ref)
-    if ref.startswith("fresh:"):
-        path = models.locate(attempt, section).path
+    source = (
+        models.Source(attempt.references[ref], ref) if ref in attempt.references else models.locate(attempt, section)
+    )
+    path = source.path
     dtype = models.choose_dtype(section, adapters=True)
     kwargs: dict[str, Any] = {
         "dtype": dtype,
@@ -53,14 +54,16 @@ def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, Pre
         "quantization_config": models.quantization(section),
         "device_map": models.device_map() if section.load_in_4bit else None,
     }
-    tokenizer = models.load_tokenizer(path, section.revision)
+    tokenizer = models.load_tokenizer(path, source.revision)
     if (Path(path) / "adapter_config.json").is_file():
         base = models.load_model(models.base_of(Path(path)), **kwargs)
         model = cast("PreTrainedModel", PeftModel.from_pretrained(base, path))
         with suppress(OSError):
             base.generation_config = GenerationConfig.from_pretrained(path)
     else:
-        model = models.load_model(path, revision=section.revision, **kwargs)
+        model = models.load_model(path, revision=source.revision, **kwargs)
     if not section.load_in_4bit and torch.cuda.is_available():
         model = model.to("cuda")
+    if tokenizer.chat_template:
+        models.add_stop_token(model, templates.stop_id(tokenizer))
     return model.eval(), tokenizer

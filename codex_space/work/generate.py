@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from codex_space.core.errors import ModelError
 from codex_space.grade.protocol import Asked, Protocol
 
 log = logging.getLogger(__name__)
+_PLAIN = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1}
+"""A model's own generation config may hold these; greedy would then not be what the protocol says it is."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,16 @@ class Answer:
     key: tuple[str, int]
     text: str
     num_tokens: int
+
+
+class _Stopped(StoppingCriteria):
+    """Ends a batch at the next token once a stop is asked for."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped = is_stopped
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: object) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), self._is_stopped(), dtype=torch.bool, device=input_ids.device)
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> list[int]:
@@ -77,7 +89,7 @@ class Generator:
         while waiting and not is_stopped():
             batch = waiting[: self._batch_size]
             try:
-                texts = self._generate(batch)
+                texts = self._generate(batch, is_stopped)
             except torch.OutOfMemoryError as error:
                 torch.cuda.empty_cache()
                 if len(batch) == 1:
@@ -86,13 +98,19 @@ class Generator:
                 self._batch_size = len(batch) // 2
                 log.info("out of memory: going on with batches of %s", self._batch_size)
                 continue
+            if is_stopped():
+                return  # the batch was cut short
             waiting = waiting[len(batch) :]
             for prompt, (text, num_tokens) in zip(batch, texts, strict=True):
                 yield Answer(prompt.key, text, num_tokens)
 
-    def _generate(self, batch: Sequence[Prompt]) -> list[tuple[str, int]]:
-        """Return (text, generated tokens) of each prompt; the end of a prompt that is too long for the model is kept."""
-        room = max(1, self._num_positions - self._protocol.max_new_tokens)
+    def _generate(self, batch: Sequence[Prompt], is_stopped: Callable[[], bool]) -> list[tuple[str, int]]:
+        """Return (text, generated tokens) of each prompt; of one that is too long for the model the end is kept."""
+        room = self._num_positions - min(self._protocol.max_new_tokens, self._num_positions // 2)
+        if num_cut := sum(len(prompt.ids) > room for prompt in batch):
+            log.warning(
+                "%s of %s prompts are longer than %s tokens: only their end is asked", num_cut, len(batch), room
+            )
         ids = [prompt.ids[-room:] for prompt in batch]
         width = max(map(len, ids))
         pad = self._pad_id()
@@ -104,15 +122,17 @@ class Generator:
                 attention_mask=mask,
                 max_new_tokens=max(1, min(self._protocol.max_new_tokens, self._num_positions - width)),
                 pad_token_id=pad,
+                eos_token_id=sorted(self._end_ids()),
                 use_cache=True,
+                stopping_criteria=StoppingCriteriaList([_Stopped(is_stopped)]),
                 **self._sampling(),
             )
         new = cast("torch.Tensor", output)[:, width:].tolist()
-        ends = self._end_ids()
+        ends = self._end_ids() | {pad}
         return [self._decode(row, ends) for row in new]
 
     def _decode(self, row: list[int], ends: set[int]) -> tuple[str, int]:
-        """Cut at the first end token: what follows it is padding, whatever token that is made of."""
+        """Cut at the first end or padding token: what follows is the rest of the batch's longest answer."""
         end = next((place for place, token in enumerate(row) if token in ends), len(row))
         return str(self._tokenizer.decode(row[:end], skip_special_tokens=True)), end
 
@@ -121,9 +141,9 @@ class Generator:
         if self._protocol.stops:
             stops = {"stop_strings": list(self._protocol.stops), "tokenizer": self._tokenizer}
         if self._protocol.is_greedy:
-            return {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, **stops}
+            return {**_PLAIN, "do_sample": False, "temperature": None, "top_p": None, "top_k": None, **stops}
         drawn = {"temperature": self._protocol.temperature, "top_p": self._protocol.top_p, "top_k": 0}
-        return {"do_sample": True, **drawn, **stops}
+        return {**_PLAIN, "do_sample": True, **drawn, **stops}
 
     def _pad_id(self) -> int:
         pad = self._tokenizer.pad_token_id

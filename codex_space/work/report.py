@@ -15,6 +15,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from codex_space.core.errors import TrainingError
 from codex_space.core.recipe import TrainingRecipe
+from codex_space.grade.library import ASKED
 from codex_space.work import checkpoint
 from codex_space.work.attempt import Attempt
 
@@ -57,8 +58,9 @@ class Reporter(TrainerCallback):
         """Fix the pace of checkpoints; counts start where the run goes on."""
         wanted = self._recipe.checkpoints.every_steps
         self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
-        if state.global_step == 0:
-            self._ask(0)
+        step = state.global_step
+        if not step or (self._is_asked(step, at_checkpoint=True) and not self._was_asked(step)):
+            self._ask(step)  # a run that was cut off while it answered is asked again where it goes on
         self._pace.begin(state.num_input_tokens_seen)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -127,6 +129,11 @@ class Reporter(TrainerCallback):
     def _is_asked(self, step: int, *, at_checkpoint: bool) -> bool:
         section = self._recipe.evaluate
         return section is not None and (step % section.every_steps == 0 if section.every_steps else at_checkpoint)
+
+    def _was_asked(self, step: int) -> bool:
+        section = self._recipe.evaluate
+        names = section.benchmarks if section else []
+        return all((self._attempt.job.evaluation(step, name) / ASKED).is_file() for name in names)
 
     def _ask(self, step: int) -> None:
         if self._examine and not self._attempt.is_stop_asked():

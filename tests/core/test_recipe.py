@@ -22,6 +22,15 @@ def refusal(text: str, *overrides: str) -> str:
     return str(caught.value)
 
 
+def test_the_best_by_pass_rate_needs_its_benchmark():
+    recipe = "kind: sft\nmodel: {model_name_or_path: a/b}\ndatasets: [{path: sample:x}]\ncheckpoints: {metric: pass@1 first-steps}\n"
+    with pytest.raises(RecipeError, match="needs that benchmark"):
+        parse_recipe(recipe)
+    with pytest.raises(RecipeError, match="needs that benchmark"):
+        parse_recipe(recipe + "evaluate: {benchmarks: [mbpp]}\n")
+    assert parse_recipe(recipe + "evaluate: {benchmarks: [first-steps]}\n").checkpoints.metric == "pass@1 first-steps"
+
+
 def test_a_learning_rate_written_as_yaml_text_is_the_number_meant():
     assert parse_recipe(GOOD).train["learning_rate"] == 1e-4
 

@@ -195,3 +195,62 @@ def test_a_problems_file_that_went_away_is_said(room, tmp_path):
     room.write(run_id, [answer(PROBLEMS[0])])
     room.grader.step(NOW)
     assert "gone.jsonl" in room.row(run_id).reason
+
+
+def test_a_grader_that_is_closed_leaves_the_evaluation_to_the_next_owner(room):
+    run_id = room.add()
+    room.write(run_id, [answer(problem) for problem in PROBLEMS])
+    real = room.grader._verdicts
+
+    def close_in_the_middle(work):
+        for verdict in real(work):
+            yield verdict
+            room.grader.close()
+
+    room.grader._verdicts = close_in_the_middle
+    room.grader.step(NOW)
+    assert room.row(run_id).state == "waiting"
+    second = Grader(room.db, room.workspace, workers=1)
+    try:
+        second.step(NOW)
+    finally:
+        second.close()
+    assert (room.row(run_id).state, room.row(run_id).num_passed) == ("done", 6)
+
+
+def test_a_problems_file_changed_after_the_asking_gives_no_score(room, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(library.find("first-steps").file(tmp_path).read_bytes())
+    run_id = room.add(RECIPE + f"problems: {path}\n")
+    folder = room.write(run_id, [answer(PROBLEMS[0])])
+    (folder / "protocol.json").write_text(json.dumps({"dataset_version": library.version_of(path)}))
+    path.write_text(path.read_text().replace("FirstSteps/5", "FirstSteps/500"))
+    room.grader.step(NOW)
+    assert room.row(run_id).state == "failed"
+    assert "changed after" in room.row(run_id).reason
+
+
+def test_a_disk_that_is_full_ends_one_evaluation_and_not_the_others(room, monkeypatch):
+    first, second = room.add(at=NOW), room.add(at=NOW + 60)
+    for run_id in (first, second):
+        room.write(run_id, [answer(problem) for problem in PROBLEMS])
+    real = grader_module._Work.take
+
+    def full(self, verdict):
+        if first in str(self._folder):
+            raise OSError(28, "No space left on device")
+        real(self, verdict)
+
+    monkeypatch.setattr(grader_module._Work, "take", full)
+    room.grader.step(NOW)
+    assert (room.row(first).state, room.row(second).state) == ("failed", "done")
+    assert "No space left" in room.row(first).reason
+
+
+def test_several_samples_give_pass_at_k_with_an_interval_of_some_width(room):
+    run_id = room.add(RECIPE + "num_samples: 10\ntemperature: 0.8\n", num_samples=60)
+    room.write(run_id, [answer(problem, "", number) for problem in PROBLEMS for number in range(10)])
+    room.grader.step(NOW)
+    names = [score["name"] for score in room.row(run_id).scores]
+    assert names[:2] == ["first-steps", "first-steps pass@10"]
+    assert all(score["low"] == 0.0 < score["high"] for score in room.row(run_id).scores)

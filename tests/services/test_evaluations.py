@@ -93,6 +93,31 @@ def test_what_was_asked_other_problems_is_not_paired(ctx, room):
         evaluations.compare(ctx, base, f"{other}/0/first-steps")
 
 
+def test_two_benchmarks_are_not_paired(ctx):
+    with pytest.raises(EvaluationError, match="two benchmarks"):
+        evaluations.compare(ctx, "a/0/humaneval", "b/0/humaneval+")
+
+
+def test_what_a_run_was_asked_in_training_is_its_point_whatever_is_asked_later(ctx, room):
+    training = (
+        "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: sample:python-first-chat}]\n"
+        "evaluate: {benchmarks: [first-steps], limit: 6}\n"
+    )
+    trained = room.add(training, "sft", step=20)
+    room.write(trained, [answer(problem) for problem in PROBLEMS], step=20)
+    room.grader.step(NOW)
+    asked = room.add(at=NOW + 60)
+    rows.start(ctx.db, asked, 0, "first-steps", target=(trained, 20), num_samples=6, protocol="", now=NOW + 61)
+    (found,) = evaluations.list_of_run(ctx, trained)
+    assert (found["key"], found["state"]) == (f"{trained}/20/first-steps", "done")
+
+
+def test_an_evaluation_whose_problems_are_not_there_yet_is_shown_without_them(ctx):
+    run = runs.submit(ctx, evaluations.recipe_text("fresh:tiny", "humaneval"))
+    found = evaluations.read(ctx, f"{run.id}/0/humaneval")
+    assert (found["state"], found["problems"]) == ("waiting", [])
+
+
 def test_what_is_not_done_is_not_paired(ctx, room):
     base = graded(room)
     waiting = room.add(at=NOW + 60)

@@ -56,7 +56,7 @@ def test_rotation_keeps_the_newest_and_the_best(job, keep_last, keep_best, kept)
 
 def _graded(job: JobDir, step: int, value: float):
     folder = job.evaluation(step, "first-steps")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     scores = [{"name": "first-steps", "value": value}, {"name": "first-steps tier 1", "value": 1 - value}]
     (folder / "scores.json").write_text(json.dumps({"scores": scores}))
 
@@ -64,6 +64,7 @@ def _graded(job: JobDir, step: int, value: float):
 def test_the_best_by_pass_rate_is_the_highest_and_what_is_still_graded_stays(job):
     for step in range(1, 9):
         _folder(job, step, eval_loss=float(step))
+    job.evaluation(7, "first-steps").mkdir(parents=True)
     for step, value in ((1, 0.2), (2, 0.6), (3, 0.4), (4, 0.1), (5, 0.0), (6, 0.3)):
         _graded(job, step, value)
     wanted = CheckpointsSection(keep_last=1, keep_best=1, metric="pass@1 first-steps")

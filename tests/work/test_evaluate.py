@@ -43,11 +43,11 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_prompt(tiny, monkeyp
     sizes = []
     real = Generator._generate
 
-    def generate_small(self, batch):
+    def generate_small(self, batch, is_stopped):
         sizes.append(len(batch))
         if len(batch) > 2:
             raise torch.OutOfMemoryError("out of memory")
-        return real(self, batch)
+        return real(self, batch, is_stopped)
 
     monkeypatch.setattr(Generator, "_generate", generate_small)
     alone = generate(tiny, 1)
@@ -59,7 +59,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_no_prompt(tiny, monkeyp
 def test_one_prompt_that_does_not_fit_is_said(tiny, monkeypatch):
     from codex_space.core.errors import ModelError
 
-    def fail(self, batch):
+    def fail(self, batch, is_stopped):
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Generator, "_generate", fail)
@@ -78,11 +78,29 @@ def test_samples_differ_and_come_again_with_the_seed(tiny):
     assert generate(tiny, 6, temperature=1.0, num_samples=2, seed=2) != first
 
 
-def test_a_prompt_longer_than_the_model_keeps_its_end(tiny):
+def test_a_prompt_longer_than_the_model_keeps_its_end(tiny, monkeypatch):
     model, tokenizer = tiny
     ids = tokenizer("x = 1\n" * 2000)["input_ids"]
-    (answer,) = Generator(model, tokenizer, Protocol(**PLAIN), 1).answers([Prompt(("long", 0), ids)])
+    protocol = Protocol(**{**PLAIN, "max_new_tokens": 10_000})
+    seen = []
+    real = model.generate
+    monkeypatch.setattr(model, "generate", lambda **given: seen.append(given["input_ids"].shape[1]) or real(**given))
+    (answer,) = Generator(model, tokenizer, protocol, 1).answers([Prompt(("long", 0), ids)])
     assert answer.num_tokens >= 1
+    assert seen == [model.config.max_position_embeddings // 2], "an answer takes half of the positions at most"
+
+
+def test_a_models_own_penalties_do_not_bend_what_greedy_means(tiny, monkeypatch):
+    plain = generate(tiny, 6)
+    monkeypatch.setattr(tiny[0].generation_config, "repetition_penalty", 3.0)
+    monkeypatch.setattr(tiny[0].generation_config, "no_repeat_ngram_size", 1)
+    assert generate(tiny, 6) == plain
+
+
+def test_a_stop_ends_a_batch_at_its_next_token(tiny):
+    asked = iter([False, True, True, True])
+    generator = Generator(*tiny, Protocol(**{**PLAIN, "max_new_tokens": 400}), 6)
+    assert list(generator.answers(prompts(tiny[1]), lambda: next(asked, True))) == []
 
 
 def test_benchmarks_in_training_are_asked_at_the_base_and_at_each_checkpoint_and_change_no_weight(make_job):
@@ -102,6 +120,39 @@ def test_benchmarks_in_training_are_asked_at_the_base_and_at_each_checkpoint_and
         assert json.loads((folder / "protocol.json").read_text())["template_hash"]
     assert asked.curve("loss") == plain.curve("loss")
     assert weights(asked.dir.checkpoint(10)) == weights(plain.dir.checkpoint(10))
+
+
+def test_a_run_cut_off_while_it_answered_is_asked_again_where_it_goes_on(make_job):
+    job = make_job(sft_recipe(train={"max_steps": 10}, checkpoints={"every_steps": 5}, evaluate=ASKED), chat_rows())
+    job.dir.stop_request.touch()
+    assert job.run() == 0
+    (stopped_at,) = job.dir.checkpoint_steps()
+    job.dir.stop_request.unlink()
+    assert job.resume() == 0, job.sentence
+    assert [event["step"] for event in job.said("samples")][-2:] == [5, 10]
+    asked = job.dir.evaluation(5, "first-steps") / "asked.json"
+    asked.unlink()  # as a kill would have left it
+    assert job.run(attempt=3, resume_from_step=5) == 0, job.sentence
+    assert [event["step"] for event in job.said("samples")][-2:] == [5, 10]
+    assert stopped_at == 1
+
+
+def test_an_evaluation_that_cannot_be_made_in_the_middle_does_not_end_the_training(make_job, monkeypatch):
+    from codex_space.core.errors import ModelError
+    from codex_space.work import benchmark
+
+    real = benchmark.Examination.run
+
+    def fail_later(self, model, tokenizer, step, said):
+        if step:
+            raise ModelError("no room for one prompt")
+        return real(self, model, tokenizer, step, said)
+
+    monkeypatch.setattr(benchmark.Examination, "run", fail_later)
+    job = make_job(sft_recipe(train={"max_steps": 4}, checkpoints={"every_steps": 2}, evaluate=ASKED), chat_rows())
+    assert job.run() == 0, job.sentence
+    assert job.said("done")[0]["step"] == 4
+    assert "no room for one prompt" in job.said("warning")[-1]["text"]
 
 
 def test_a_pace_of_its_own(make_job):
