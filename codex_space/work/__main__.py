@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import platform
 import sys
 import time
@@ -107,4 +108,8 @@ def _quiet() -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(str(TrainingError("no job folder is given", cure="python -m codex_space.work JOB_DIR [--check]")))
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    logging.shutdown()
+    sys.stdout.flush()
+    # All is written and closed; taking torch apart would hold cores and GPU memory for another second and a half.
+    os._exit(code)

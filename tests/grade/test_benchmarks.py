@@ -138,7 +138,9 @@ def test_the_wrong_benchmark_for_a_file_is_told(tmp_path):
 
 
 def test_an_unknown_benchmark_is_told_with_the_known_ones():
-    with pytest.raises(GradeError, match=r"no benchmark 'humanevil'. Known: first-steps, humaneval, humaneval\+, mbpp, mbpp\+"):
+    with pytest.raises(
+        GradeError, match=r"no benchmark 'humanevil'. Known: first-steps, humaneval, humaneval\+, mbpp, mbpp\+"
+    ):
         benchmarks.find("humanevil")
     assert set(BENCHMARKS) == {"first-steps", "humaneval", "humaneval+", "mbpp", "mbpp+"}
 
