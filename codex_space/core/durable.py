@@ -1,15 +1,36 @@
 """Files that are either the old or the new text after a crash, never half of one."""
 
+import errno
 import json
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Open a file to read: no link is followed, no pipe waited for; what is no plain file counts as missing.
+
+    Raises:
+        FileNotFoundError: There is no plain file there.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:
+            raise FileNotFoundError(errno.ENOENT, "no plain file", str(path)) from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(errno.ENOENT, "no plain file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def write_text(path: Path, text: str) -> None:
     """Write to a temporary file, flush to disk, rename over `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8", newline="") as file:  # never through a link
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -24,7 +45,8 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # any JSON valu
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in `path`, or None where there is no readable one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        with open_plain(path) as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, RecursionError, ValueError):
         return None
     return value if isinstance(value, dict) else None

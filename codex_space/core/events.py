@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from codex_space.core import durable
+
 Event = dict[str, Any]
 
 
@@ -62,7 +64,7 @@ def read_events(path: Path, offset: int = 0, limit_bytes: int = 4 << 20) -> tupl
     `e` (torn by a kill) is passed over. At most `limit_bytes` are read, so that memory is bounded.
     """
     try:
-        with path.open("rb") as file:
+        with durable.open_plain(path) as file:
             file.seek(offset)
             chunk = file.read(limit_bytes)
     except FileNotFoundError:
@@ -91,7 +93,7 @@ def _parse(lines: Iterable[bytes]) -> Iterable[Event]:
     for line in lines:
         try:
             event = json.loads(line)
-        except (json.JSONDecodeError, UnicodeDecodeError):
+        except (ValueError, RecursionError):
             continue
         if isinstance(event, dict) and isinstance(event.get("e"), str):
             yield event

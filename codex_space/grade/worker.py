@@ -96,7 +96,7 @@ class Worker:
             "cpu_s": int(limits.total_cpu_s) + 3,
             "wall_s": limits.wall_s + 1,
         }
-        secret = {**suite.judge, "names": suite.names, "limits": asdict(limits)}
+        secret = {**suite.judge, "names": suite.names, "live": suite.live, "limits": asdict(limits)}
         task = {"programs": programs, "names": suite.names, "live": suite.live}
         with contextlib.ExitStack() as held:
             (
@@ -106,6 +106,7 @@ class Worker:
                 (answers_r, answers_w),
                 (told_r, told_w),
             ) = (_pipe(held) for _ in range(5))
+            os.set_blocking(calls_w.number, False)  # the judge's end; it may not ask for this itself
             self._solver.request(request, (solver_job, calls_r, answers_w))
             self._judge.request(request, (judge_job, answers_r, calls_w, told_w))
             for end in (solver_job, calls_r, answers_w, judge_job, answers_r, calls_w, told_w):

@@ -39,6 +39,6 @@ def _describe(record: Mapping[str, Any]) -> str:
     number = record.get("signal")
     if number == signal.SIGKILL:
         return "The worker was killed by signal 9 (often: out of memory)."
-    if isinstance(number, int):
+    if isinstance(number, int) and 0 < number < signal.NSIG:
         return f"The worker was killed by signal {number} ({signal.strsignal(number) or 'unknown'})."
-    return f"The worker ended with code {record.get('code')} and did not say why; read the end of its log."
+    return f"The worker ended with code {record.get('code')!r:.40} and did not say why; read the end of its log."

@@ -5,17 +5,19 @@ answers (its escape battery runs then), and a machine where it does not hold get
 """
 
 import csv
+import io
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, GradeError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import parse_recipe
+from codex_space.core.recipe import EvaluateRecipe, parse_recipe
 from codex_space.grade import library
 from codex_space.grade.jobs import Verdict
 from codex_space.grade.library import PASS_RATE, PROTOCOL, RESULTS, SAMPLES, SCORES, VERDICTS
@@ -53,15 +55,13 @@ class Grader:
         for row in waiting:
             try:
                 self._grade(row, now)
-            except (CodexError, OSError) as error:  # OSError: a full disk, or a run that is being deleted
+            except Exception as error:  # noqa: BLE001  # one folder's content must not keep the others waiting
                 if self._is_closed:
                     return  # the next owner begins this one again
                 _log.warning("evaluation of %s step %d: %s", row.run_id, row.step, error)
-                evaluations.fail(self._db, row, str(error))
+                told = str(error) if isinstance(error, CodexError) else f"it cannot be graded: {error}"[:300]
+                evaluations.fail(self._db, row, told.encode("utf-8", "replace").decode())
                 self._open.pop(_key(row), None)
-            except BaseException:
-                self._open.pop(_key(row), None)  # begun again from its first answer
-                raise
 
     def close(self) -> None:
         """End the sandbox; what is being graded is begun again by the next owner."""
@@ -104,7 +104,8 @@ class Grader:
 
     def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work":
         """Read the problems, see the canaries sing, and start counting."""
-        path, limit = library.asked_of(parse_recipe(recipe_text), row.benchmark, self._workspace.benchmarks)
+        recipe = parse_recipe(recipe_text)
+        path, limit = library.asked_of(recipe, row.benchmark, self._workspace.benchmarks)
         loaded = library.load(row.benchmark, path, limit)
         told = durable.read_json(job.evaluation(row.step, row.benchmark) / PROTOCOL) or {}
         if told.get("dataset_version", loaded.version) != loaded.version:
@@ -113,7 +114,11 @@ class Grader:
         sandbox = self._running()
         known = references(loaded.problems, sandbox, self._workspace.benchmarks)
         run_canaries(loaded.problems, known, sandbox)
-        return _Work(loaded, known, job.evaluation(row.step, row.benchmark))
+        per_task = recipe.num_samples if isinstance(recipe, EvaluateRecipe) else 1
+        wanted = per_task * len(loaded.problems)
+        if row.num_samples != wanted:
+            raise GradeError(f"{row.num_samples:,} answers were announced, not {wanted:,}", where=row.benchmark)
+        return _Work(loaded, known, job.evaluation(row.step, row.benchmark), per_task)
 
     def _running(self) -> Sandbox:
         if self._is_closed:
@@ -128,7 +133,10 @@ class Grader:
 class _Work:
     """One evaluation that is being graded; begun again from its first answer after a restart."""
 
-    def __init__(self, loaded: library.Loaded, known: References, folder: Path) -> None:
+    def __init__(self, loaded: library.Loaded, known: References, folder: Path, per_task: int) -> None:
+        if folder.resolve() != folder.parents[2].resolve() / folder.relative_to(folder.parents[2]):
+            raise GradeError("the folder of its answers is a link", where=str(folder))
+        self._per_task = per_task
         self.loaded, self.known, self._folder = loaded, known, folder
         self._task_ids = {problem.task_id for problem in loaded.problems}
         self._live = {problem.task_id for problem in loaded.problems if any(tests.live for tests in problem.tests)}
@@ -148,12 +156,12 @@ class _Work:
 
     def new_samples(self) -> list[Sample]:
         """Return the answers written since the last call; a line that is none of ours is passed over."""
-        path = self._folder / SAMPLES
-        if not path.is_file():
+        try:
+            with durable.open_plain(self._folder / SAMPLES) as file:
+                file.seek(self._offset)
+                chunk = file.read(MAX_CHUNK_BYTES)
+        except FileNotFoundError:
             return []
-        with path.open("rb") as file:
-            file.seek(self._offset)
-            chunk = file.read(MAX_CHUNK_BYTES)
         whole = chunk[: chunk.rfind(b"\n") + 1] or (chunk if len(chunk) == MAX_CHUNK_BYTES else b"")
         self._offset += len(whole)
         return [sample for row in library.read_lines(whole) if (sample := self._sample(row))]
@@ -161,9 +169,9 @@ class _Work:
     def _sample(self, row: dict[str, Any]) -> Sample | None:
         task_id, number, program = row.get("task_id"), row.get("sample"), row.get("program")
         sample_id = f"{task_id}#{number}"
-        if not isinstance(task_id, str) or task_id not in self._task_ids or sample_id in self._rows:
+        if not (isinstance(task_id, str) and type(number) is int and isinstance(program, str)):
             return None
-        if not isinstance(program, str) or not isinstance(number, int):
+        if task_id not in self._task_ids or not 0 <= number < self._per_task or sample_id in self._rows:
             return None
         self._rows[sample_id] = {key: row.get(key) for key in _FIELDS}
         return Sample(sample_id, task_id, (program,))
@@ -177,7 +185,7 @@ class _Work:
         row["status"], row["why"] = (failed.status, failed.why[:2000]) if failed else ("pass", "")
         row["cpu_s"] = round(sum(each.cpu_s for each in verdict.outcomes.values()), 4)
         row["wall_s"] = round(sum(each.wall_s for each in verdict.outcomes.values()), 4)
-        with (self._folder / VERDICTS).open("a", encoding="utf-8") as file:
+        with _append(self._folder / VERDICTS) as file:
             file.write(json.dumps(row) + "\n")
 
     def scores(self) -> list[dict[str, Any]]:
@@ -198,11 +206,30 @@ class _Work:
     def write_results(self, scores: list[dict[str, Any]]) -> None:
         """Write the scores, and one line a sample for a spreadsheet."""
         durable.write_json(self._folder / SCORES, {"schema": 1, "scores": scores, "version": self.loaded.version})
-        with (self._folder / RESULTS).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, _FIELDS)
-            writer.writeheader()
-            for row in self._rows.values():
-                writer.writerow({**row, "passed": all((row["passed"] or {"": False}).values())})
+        file = io.StringIO(newline="")
+        writer = csv.DictWriter(file, _FIELDS)
+        writer.writeheader()
+        for row in self._rows.values():
+            told = {**row, "passed": all((row["passed"] or {"": False}).values())}
+            writer.writerow({name: _plain(value) for name, value in told.items()})
+        durable.write_text(self._folder / RESULTS, file.getvalue())
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    """Return a cell that a spreadsheet takes for text, and that any file takes."""
+    if not isinstance(value, str):
+        return value if isinstance(value, int | float | None) else str(value)
+    value = value.encode("utf-8", "backslashreplace").decode()
+    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _append(path: Path) -> TextIO:
+    """Open a plain file to append to: no link is followed, no pipe waited for."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise GradeError("this is no plain file", where=str(path))
+    return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 def _score(name: str, by_task: dict[str, list[bool]], k: int = 1) -> dict[str, Any]:

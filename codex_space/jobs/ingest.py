@@ -81,15 +81,14 @@ def _points(event: Event, step: int, now: float) -> list[Point]:
     t = _number(event.get("t"))
     if not isinstance(values, dict):
         return []
-    named = ((str(name)[:MAX_NAME], _number(value)) for name, value in values.items())
+    named = ((_encodable(str(name))[:MAX_NAME], _number(value)) for name, value in values.items())
     return [(name, step, value, now if t is None else t) for name, value in named if value is not None]
 
 
 def _add_checkpoint(db: Database, run: Run, event: Event, step: int, now: float) -> None:
     metrics_given = event.get("metrics")
-    numbers = (
-        {str(k)[:MAX_NAME]: _number(v) for k, v in metrics_given.items()} if isinstance(metrics_given, dict) else {}
-    )
+    given = metrics_given if isinstance(metrics_given, dict) else {}
+    numbers = {_encodable(str(name))[:MAX_NAME]: _number(value) for name, value in given.items()}
     checkpoints.add_checkpoint(
         db,
         run.id,
@@ -129,7 +128,12 @@ def _number(value: Any) -> float | None:  # noqa: ANN401  # any JSON value
 
 
 def _text(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    return value[:MAX_TEXT].strip() if isinstance(value, str) else ""
+    return _encodable(value)[:MAX_TEXT].strip() if isinstance(value, str) else ""
+
+
+def _encodable(text: str) -> str:
+    """Replace half characters, which JSON can hold and the database cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _join(between: str, *parts: Any) -> str:  # noqa: ANN401  # any JSON value

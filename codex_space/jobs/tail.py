@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from codex_space.core import durable
+
 READ_BYTES = 256 << 10
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -11,7 +13,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 def tail(path: Path, *, lines: int = 200, search: str = "") -> str:
     """Return the last lines, those that hold `search` where given; of a progress bar only its last state."""
     try:
-        with path.open("rb") as file:
+        with durable.open_plain(path) as file:
             start = max(0, file.seek(0, 2) - READ_BYTES)
             file.seek(start)
             text = file.read(READ_BYTES).decode("utf-8", errors="replace")

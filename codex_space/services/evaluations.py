@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from codex_space.core import durable
 from codex_space.core.errors import EvaluationError, GradeError, RunError
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import EvaluateRecipe, parse_recipe, render_recipe, validate
@@ -15,6 +16,8 @@ from codex_space.store import evaluations as rows
 from codex_space.store import runs as run_rows
 from codex_space.store.evaluations import Evaluation
 from codex_space.store.runs import FINAL, Run
+
+MAX_FILE_BYTES = 256 << 20
 
 
 def benchmarks() -> list[dict[str, Any]]:
@@ -152,14 +155,14 @@ def read_problem(ctx: Context, key: str, task_id: str) -> dict[str, Any]:
     if problem is None:
         raise RunError(f"no problem {task_id[:80]!r} was asked", where=key[:200])
     folder = _job(ctx, row).evaluation(row.step, row.benchmark)
-    verdicts = {each["sample"]: each for each in _lines(folder / VERDICTS) if each.get("task_id") == task_id}
+    verdicts = {str(each.get("sample")): each for each in _lines(folder / VERDICTS) if each.get("task_id") == task_id}
     answers = [each for each in _lines(folder / SAMPLES) if each.get("task_id") == task_id]
     question = loaded.questions[task_id]
     return {
         "task_id": task_id,
         "prompt": next((each["asked"] for each in answers if each.get("asked")), question["prompt"]),
         "canonical": problem.canonical,
-        "samples": [_answer(each, verdicts.get(each.get("sample"), {})) for each in answers],
+        "samples": [_answer(each, verdicts.get(str(each.get("sample")), {})) for each in answers],
     }
 
 
@@ -197,7 +200,7 @@ def _problems(ctx: Context, row: Evaluation, run: Run) -> list[dict[str, Any]]:
     found = []
     for problem in loaded.problems:
         graded = by_task.get(problem.task_id, [])
-        passed = [all((each.get("passed") or {"": False}).values()) for each in graded]
+        passed = [isinstance(told := each.get("passed"), dict) and bool(told) and all(told.values()) for each in graded]
         found.append(
             {
                 "task_id": problem.task_id,
@@ -301,4 +304,8 @@ def _job(ctx: Context, row: Evaluation) -> JobDir:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the whole lines there are; the last may still be being written."""
-    return list(library.read_lines(path.read_bytes())) if path.is_file() else []
+    try:
+        with durable.open_plain(path) as file:
+            return list(library.read_lines(file.read(MAX_FILE_BYTES)))
+    except FileNotFoundError:
+        return []

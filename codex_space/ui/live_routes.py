@@ -50,7 +50,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
     def read_log(request: Request) -> Response:
         run = runs.show(ctx, request.path_params["run_id"])
         log = ctx.workspace.job(run.id).log
-        if not log.is_file():
+        if log.is_symlink() or not log.is_file():  # a link could lead to what only this process may read
             return JSONResponse({"what": "the run has written no log yet"}, 404)
         return FileResponse(log, media_type="text/plain; charset=utf-8", filename=f"{run.id}.log", headers=_PLAIN)
 

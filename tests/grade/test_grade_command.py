@@ -67,7 +67,7 @@ def test_a_completion_may_be_a_whole_program(grade):
 
 def test_for_a_person(grade):
     _, out, _ = grade([RIGHT[0], {"task_id": "HumanEval/1", "completion": ""}])
-    assert "humaneval    pass@1  50.0 %   1 of 2 samples" in out
+    assert "humaneval    pass@1  50.0 %   95 % interval 9.5 to 90.5   1 of 2 samples" in out
 
 
 @pytest.mark.parametrize(

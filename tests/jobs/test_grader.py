@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -254,3 +255,57 @@ def test_several_samples_give_pass_at_k_with_an_interval_of_some_width(room):
     names = [score["name"] for score in room.row(run_id).scores]
     assert names[:2] == ["first-steps", "first-steps pass@10"]
     assert all(score["low"] == 0.0 < score["high"] for score in room.row(run_id).scores)
+
+
+def test_half_characters_and_formulas_in_what_a_program_says_harm_no_file(room):
+    run_id = room.add()
+    tricks = [
+        'raise ValueError("\\ud800")',
+        'raise type("=1+1", (Exception,), {})("x")',
+        "import sys\nsys.exit('A' * (30 << 20))",
+    ]
+    folder = room.write(run_id, [answer(problem, trick) for problem, trick in zip(PROBLEMS, tricks, strict=False)])
+    room.write(run_id, [answer(problem) for problem in PROBLEMS[3:]])
+    room.grader.step(NOW)
+    assert (room.row(run_id).state, room.row(run_id).num_passed) == ("done", 3)
+    table = list(csv.DictReader((folder / RESULTS).open()))
+    assert not [line["why"] for line in table if line["why"].startswith("=") or len(line["why"]) > 2100]
+
+
+def test_a_worker_cannot_choose_which_answers_count(room):
+    few = room.add(num_samples=1)
+    room.write(few, [answer(PROBLEMS[0])])
+    room.grader.step(NOW)
+    assert (room.row(few).state, "announced" in room.row(few).reason) == ("failed", True)
+    many = room.add(at=NOW + 60)
+    room.write(many, [answer(PROBLEMS[0], sample=number) for number in range(6)])
+    room.grader.step(NOW)
+    assert (room.row(many).state, room.row(many).num_graded) == ("waiting", 1)
+
+
+@pytest.mark.parametrize("name", [RESULTS, VERDICTS, SCORES])
+@pytest.mark.parametrize("how", ["link", "pipe", "folder"])
+def test_what_lies_in_the_way_of_a_result_is_neither_followed_nor_waited_for(room, tmp_path, name, how):
+    run_id, other = room.add(), room.add(at=NOW + 60)
+    for each in (run_id, other):
+        folder = room.write(each, [answer(problem) for problem in PROBLEMS])
+    path, victim = room.job(run_id).evaluation(0, "first-steps") / name, tmp_path / "victim"
+    victim.write_text("mine")
+    {"link": lambda: path.symlink_to(victim), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[how]()
+    room.grader.step(NOW)
+    assert victim.read_text() == "mine"
+    assert room.row(run_id).state in {"done", "failed"}
+    assert room.row(other).state == "done"
+    assert folder.is_dir()
+
+
+def test_a_linked_folder_of_answers_is_refused(room, tmp_path):
+    run_id = room.add()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / SAMPLES).write_text(json.dumps(answer(PROBLEMS[0])) + "\n")
+    folder = room.job(run_id).evaluation(0, "first-steps")
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(tmp_path / "elsewhere")
+    room.grader.step(NOW)
+    assert (room.row(run_id).state, "is a link" in room.row(run_id).reason) == ("failed", True)
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == [SAMPLES]

@@ -149,3 +149,33 @@ def test_a_long_backlog_is_read_in_pieces_while_the_worker_lives(bench, taken):
     assert 0 < after.events_offset < len(lines)
     assert taken().events_offset == len(lines)
     assert metrics.last_step(bench.db, taken.run.id, "loss") == 2499
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"t": 1, "e": "phase", "phase": "\\ud800"}\n',
+        b'{"t": 1, "e": "log", "step": 1, "metrics": {"\\ud800": 1.0}}\n',
+        b'{"t": 1, "e": "checkpoint", "step": 1, "metrics": {"\\ud800": 1.0}}\n',
+        b'{"t": 1, "e": "failed", "what": "\\udfff"}\n',
+        b"[" * 100_000 + b"\n",
+        b'{"e": "log", "t": ' + b"9" * 5000 + b"}\n",
+    ],
+)
+def test_a_line_that_neither_database_nor_parser_takes_does_not_stop_what_follows(bench, taken, line):
+    taken(line, log(2, 0.5))
+    assert losses(bench, taken.run) == [(2, 0.5)]
+
+
+def test_events_that_are_a_pipe_or_a_link_are_not_waited_for_or_followed(bench, taken, tmp_path):
+    import os
+
+    path = bench.job(taken.run).events
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    read_new_events(bench.db, bench.job(taken.run), bench.read(taken.run), now=9.0, to_end=True)
+    path.unlink()
+    (tmp_path / "victim").write_text(json.dumps(log(2, 0.5)) + "\n")
+    path.symlink_to(tmp_path / "victim")
+    read_new_events(bench.db, bench.job(taken.run), bench.read(taken.run), now=9.0, to_end=True)
+    assert losses(bench, taken.run) == []

@@ -144,6 +144,7 @@ def test_a_checkpoint_shows_its_newest_score_at_its_own_step(ctx, room):
     trained = room.add("kind: sft\nmodel: {model_name_or_path: a/b}\ndatasets: [{path: sample:x}]\n", "sft", step=20)
     asked = room.add(at=NOW + 60)
     rows.start(ctx.db, asked, 0, "first-steps", target=(trained, 20), num_samples=6, protocol="", now=NOW + 61)
+    rows.finish(ctx.db, rows.read_evaluation(ctx.db, asked, 0, "first-steps"), [])
     found = evaluations.list_of_run(ctx, trained)
     assert [(each["step"], each["key"]) for each in found] == [(20, f"{asked}/0/first-steps")]
 
