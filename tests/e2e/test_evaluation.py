@@ -25,7 +25,7 @@ def test_a_model_is_evaluated_while_it_trains_and_by_a_press(page, open_tab):
     tab.page.locator("#evaluate-go").dblclick()
     expect(listed).to_have_count(4, timeout=90_000)
     result = tab.page.locator("#evaluate-result")
-    expect(result.locator("[data-state=succeeded]")).to_be_visible(timeout=90_000)
+    expect(result.locator(".cs-state[data-state=succeeded]")).to_be_visible(timeout=90_000)
     expect(result).to_contain_text("first-steps.jsonl")  # the protocol
     squares = tab.page.locator("#evaluate-problems [data-task]")
     expect(squares).to_have_count(6)
@@ -37,4 +37,4 @@ def test_a_model_is_evaluated_while_it_trains_and_by_a_press(page, open_tab):
     expect(tab.page.locator("#evaluate-against")).to_contain_text("No difference can be claimed")
     tab.shot("evaluate-against")
     tab.page.reload()
-    expect(tab.page.locator("#evaluate-result [data-state=succeeded]")).to_be_visible(timeout=30_000)
+    expect(tab.page.locator("#evaluate-result .cs-state[data-state=succeeded]")).to_be_visible(timeout=30_000)

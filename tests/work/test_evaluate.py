@@ -183,7 +183,7 @@ def test_an_adapter_is_asked_and_a_stop_leaves_what_was_written(make_job, proces
         ({"benchmark": "humanevil"}, "no benchmark"),
         ({"problems": "/nowhere/x.jsonl"}, "cannot be read"),
         ({"benchmark": "humaneval+"}, "EvalPlus"),
-        ({"model": {"model_name_or_path": "/nowhere/model"}}, "cannot be loaded"),
+        ({"model": {"model_name_or_path": "/nowhere/model"}}, "no such model folder"),
         ({"mode": "chat"}, "template"),
     ],
 )
