@@ -22,7 +22,7 @@ class Evaluation:
         started_at: When the answers began to be written; a second time makes all that was graded void.
         num_samples: Answers there will be.
         num_passed: Answers that passed every suite.
-        num_live: Answers graded in the solver's own process, which is weaker.
+        num_live: Answers whose tests hold objects of the solution's own classes, by handle, which is weaker.
         scores: {name, value, low, high} each, once done.
     """
 

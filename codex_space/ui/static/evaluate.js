@@ -131,7 +131,7 @@
       parts.hidden = !others.length; parts.replaceChildren(...(others.length ? [table(others.map((each) => [named(one, each.name), each]))] : []));
       protocol.hidden = !one.protocol; setText(oneLine, one.protocol || "");
       facts.replaceChildren(...fact("Protocol", one.protocol || ""), ...fact("Samples", `${count(one.num_samples)} asked for, ${count(one.num_graded)} graded, ${count(one.num_passed)} passed`),
-        ...fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} graded in one process with the solution, which is weaker: the tests need its live objects` : "every answer ran in a process that never saw the tests"),
+        ...fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} had tests that hold the solution\u2019s own objects, which is weaker: they stay with the solution and the tests see handles` : "every answer ran in a process that never saw the tests"),
         ...fact("Run", el("a", { class: "cs-link", href: `#runs/${one.run_id}` }, one.run_name)));
     };
     document.addEventListener("codex-evaluation", draw); draw();
