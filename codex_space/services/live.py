@@ -76,6 +76,14 @@ class Live:
             if now - self._overview_asked_at <= WATCHED_S:
                 self._refresh_overview(now)
 
+    def ready_bytes(self, run_id: str, after: int) -> bytes | None:
+        """Return what an earlier viewer was given for the same question, without waiting for anything; else None."""
+        watched = self._runs.get(run_id)
+        body = watched.cached.get(after) if watched else None
+        if watched and body is not None:
+            self._count(watched, self._ctx.clock())
+        return body
+
     def run_bytes(self, run_id: str, after: int = 0) -> bytes:
         """Return the snapshot of a run: all of it, or what is new since snapshot `after`.
 
@@ -89,11 +97,14 @@ class Live:
                 run_rows.read_run(self._ctx.db, run_id)
                 watched = self._runs[run_id] = _Watched()
                 self._refresh_run(run_id, watched, now)
-            watched.asked_at = now
-            self._polls.append((now, self._poll_after_ms / 1000))
+            self._count(watched, now)
             if after not in watched.cached:
                 watched.cached[after] = self._render(run_id, watched, after)
             return watched.cached[after]
+
+    def _count(self, watched: _Watched, now: float) -> None:
+        watched.asked_at = now
+        self._polls.append((now, self._poll_after_ms / 1000))
 
     def overview_bytes(self, after: int = 0) -> bytes:
         """Return the overview; a viewer who has it already gets only its number."""
@@ -108,7 +119,7 @@ class Live:
 
     def _pace_of_viewers(self, now: float) -> int:
         """Return how long a viewer is to wait: their number is what their waits of the last seconds add up to."""
-        num_viewers = sum(wait_s for at, wait_s in self._polls if at > now - RATE_OVER_S) / RATE_OVER_S
+        num_viewers = sum(wait_s for at, wait_s in self._polls.copy() if at > now - RATE_OVER_S) / RATE_OVER_S
         return round(min(POLL_SLOW_MS, max(POLL_FAST_MS, 1000 * num_viewers / MOST_POLLS_PER_S)))
 
     def _refresh_run(self, run_id: str, watched: _Watched, now: float) -> bool:

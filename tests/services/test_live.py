@@ -29,7 +29,7 @@ def log(ctx, run, first, last, value=2.0):
 
 
 def ask(live, run, after=0):
-    return json.loads(live.run_bytes(run.id, after))
+    return json.loads(live.ready_bytes(run.id, after) or live.run_bytes(run.id, after))
 
 
 class Viewer:
@@ -155,3 +155,22 @@ def test_the_more_look_the_less_often_each_of_them_asks(ctx, run, viewers, pace_
     now[0] += 60
     live.refresh(now[0])
     assert ask(live, run)["poll_after_ms"] == 1000, "they have left"
+
+
+def test_what_one_viewer_was_given_is_ready_for_the_next_until_something_is_new(ctx, run):
+    live = Live(ctx)
+    log(ctx, run, 1, 10)
+    assert live.ready_bytes(run.id, 0) is None, "nobody has asked yet"
+    assert live.run_bytes(run.id, 0) == live.ready_bytes(run.id, 0)
+    assert live.ready_bytes(run.id, 7) is None, "another question"
+    log(ctx, run, 11, 15)
+    live.refresh(ctx.clock())
+    assert live.ready_bytes(run.id, 0) is None, "the old answer is not given again"
+    assert live.ready_bytes("no-such-run", 0) is None
+
+
+def test_an_answer_that_is_ready_waits_for_no_look_at_the_store(ctx, run):
+    live = Live(ctx)
+    live.run_bytes(run.id, 0)
+    with live._lock:  # held while the store is read
+        assert live.ready_bytes(run.id, 0)
