@@ -22,9 +22,17 @@ def describe(config: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401  # any d
 def configs() -> dict[str, type]:
     """Return the config class behind each kind's `train:` section."""
     from transformers import TrainingArguments
-    from trl import SFTConfig
+    from trl import DPOConfig, KTOConfig, RewardConfig, SFTConfig
+    from trl.experimental.orpo import ORPOConfig
 
-    return {"sft": SFTConfig, "pretrain": TrainingArguments}
+    return {
+        "sft": SFTConfig,
+        "dpo": DPOConfig,
+        "kto": KTOConfig,
+        "orpo": ORPOConfig,
+        "reward": RewardConfig,
+        "pretrain": TrainingArguments,
+    }
 
 
 def _type(hint: Any) -> str:  # noqa: ANN401  # typing constructs

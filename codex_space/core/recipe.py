@@ -194,10 +194,24 @@ class TrainingRecipe(BaseRecipe):
         return values
 
 
-class SftRecipe(TrainingRecipe):
-    """Supervised fine-tuning with TRL's SFTTrainer."""
+DPO_LOSSES = (
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "aot", "aot_unpaired",
+    "apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm",
+)  # fmt: skip
+KTO_LOSSES = ("kto", "apo_zero_unpaired")
 
-    kind: Literal["sft"]
+
+def _require_loss(train: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuse a loss the trainer would only refuse at its first step."""
+    given = train.get("loss_type") or []
+    for name in [given] if isinstance(given, str) else given:
+        if name not in known:
+            raise ValueError(f"train.loss_type {name!r} is not known. {nearest(str(name), list(known))}")
+
+
+class TuningRecipe(TrainingRecipe):
+    """What the kinds that go on from a base model share."""
+
     model: ModelSection = Field(description="The base model.")
     lora: LoraSection | None = Field(default=None, description="Adapters; leave out for full fine-tuning.")
     chat_template: Literal["auto", "codex", "none"] = Field(
@@ -207,9 +221,60 @@ class SftRecipe(TrainingRecipe):
     )
 
     @model_validator(mode="after")
-    def _four_bit_needs_lora(self) -> "SftRecipe":
+    def _four_bit_needs_lora(self) -> "TuningRecipe":
         if self.model.load_in_4bit and self.lora is None:
             raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")
+        return self
+
+
+class SftRecipe(TuningRecipe):
+    """Supervised fine-tuning with TRL's SFTTrainer."""
+
+    kind: Literal["sft"]
+
+
+class DpoRecipe(TuningRecipe):
+    """Direct preference optimisation: of two answers the chosen one becomes likelier than the model first had it."""
+
+    kind: Literal["dpo"]
+
+    @model_validator(mode="after")
+    def _losses_are_known(self) -> "DpoRecipe":
+        _require_loss(self.train, DPO_LOSSES)
+        return self
+
+
+class KtoRecipe(TuningRecipe):
+    """Kahneman-Tversky optimisation: learns from single answers that are marked good or bad."""
+
+    kind: Literal["kto"]
+
+    @model_validator(mode="after")
+    def _batch_holds_two(self) -> "KtoRecipe":
+        _require_loss(self.train, KTO_LOSSES)
+        rows = self.train.get("per_device_train_batch_size", 8)
+        if self.train.get("loss_type", "kto") == "kto" and isinstance(rows, int) and rows < 2:
+            raise ValueError(
+                "train.per_device_train_batch_size must be 2 or more: KTO compares each answer with another row's"
+            )
+        return self
+
+
+class OrpoRecipe(TuningRecipe):
+    """Odds ratio preference optimisation: learns the chosen answers and away from the rejected ones at once."""
+
+    kind: Literal["orpo"]
+
+
+class RewardRecipe(TuningRecipe):
+    """A reward model (Bradley-Terry): one number for an answer, higher for the better one; it writes no text."""
+
+    kind: Literal["reward"]
+
+    @model_validator(mode="after")
+    def _writes_no_answers(self) -> "RewardRecipe":
+        if self.evaluate:
+            raise ValueError("a reward model scores answers and writes none: leave the evaluate section out")
         return self
 
 
@@ -261,10 +326,15 @@ class EvaluateRecipe(BaseRecipe, Asking):
         return self
 
 
-Known = SftRecipe | PretrainRecipe | TokenizerRecipe | EvaluateRecipe
+Known = (
+    SftRecipe | DpoRecipe | KtoRecipe | OrpoRecipe | RewardRecipe | PretrainRecipe | TokenizerRecipe | EvaluateRecipe
+)
 Recipe = Annotated[Known, Field(discriminator="kind")]
+WRITING_KINDS = ("pretrain", "sft", "dpo", "kto", "orpo")
+"""Kinds of run whose result is a language model: it can be chatted with, evaluated and tuned further."""
 KINDS: dict[str, type[BaseRecipe]] = {
-    "sft": SftRecipe, "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe, "evaluate": EvaluateRecipe,
+    "sft": SftRecipe, "dpo": DpoRecipe, "kto": KtoRecipe, "orpo": OrpoRecipe, "reward": RewardRecipe,
+    "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe, "evaluate": EvaluateRecipe,
 }  # fmt: skip
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Recipe)
 

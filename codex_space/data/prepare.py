@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from codex_space.core import durable
 from codex_space.core.errors import DataError
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe
-from codex_space.data.formats import Format, Row, convert, format_of
+from codex_space.data.formats import Format, Row, convert, format_of, require_kind, unpair
 from codex_space.data.sources import iter_keyed
 
 TRAIN, VALIDATION, PREPARED = "train.parquet", "validation.parquet", "prepared.json"
@@ -28,6 +29,9 @@ _SCHEMAS: dict[Format, pa.Schema] = {
     "text": pa.schema([("text", pa.string())]),
     "prompt_completion": pa.schema([("prompt", pa.string()), ("completion", pa.string())]),
     "messages": pa.schema([("messages", _MESSAGES)]),
+    "preference": pa.schema([("prompt", _MESSAGES), ("chosen", _MESSAGES), ("rejected", _MESSAGES)]),
+    "preference_text": pa.schema([("prompt", pa.string()), ("chosen", pa.string()), ("rejected", pa.string())]),
+    "unpaired_preference": pa.schema([("prompt", _MESSAGES), ("completion", _MESSAGES), ("label", pa.bool_())]),
 }
 
 
@@ -58,8 +62,8 @@ def prepare_rows(
 ) -> Prepared:
     """Write `train.parquet`, `validation.parquet` and, last, `prepared.json`; return what an earlier call wrote.
 
-    A row's side is decided by the hash of its content and the seed (a library file's by its name alone), so equal
-    rows never lie on both sides. A source's weight says how often each of its rows is used: 1 once, 0.5 every second
+    A row's side is decided by the hash of its content and the seed (a library file's by its name alone, a pair's by its
+    prompt), so equal rows never lie on both sides. A source's weight says how often each of its rows is used: 1 once, 0.5 every second
     one by a seeded choice, 2 twice.
 
     Raises:
@@ -78,9 +82,23 @@ def prepare_rows(
         _, num_train, num_validation = mix.write(out, 0.0)
     if not num_train:
         raise DataError("the sources hold no row", where=", ".join(s.path for s in recipe.datasets), cure="Add rows.")
+    if mix.format == "unpaired_preference":
+        _require_both_labels(out / TRAIN, ", ".join(section.path for section in recipe.datasets))
     found = Prepared(out, mix.format, num_train, num_validation, _sha256(out / TRAIN), _sha256(out / VALIDATION))
     durable.write_json(out / PREPARED, {k: v for k, v in asdict(found).items() if k != "folder"})
     return found
+
+
+def _require_both_labels(path: Path, where: str) -> None:
+    labels = pq.read_table(path, columns=["label"]).column(0).unique().to_pylist()
+    if len(labels) < 2:
+        only, other = ("good", "bad") if labels[0] else ("bad", "good")
+        raise DataError(
+            f"every training row has the label {str(labels[0]).lower()}, and kto learns from good and bad answers",
+            where=where,
+            cure=f"Add {other} answers (label: {str(not labels[0]).lower()})"
+            + (f", or train on the {only} ones with kind sft." if labels[0] else "."),
+        )
 
 
 def read_prepared(folder: Path) -> Prepared:
@@ -135,18 +153,25 @@ class _Mix:
             whole, part = divmod(section.weight, 1)
             for index, (key, row) in enumerate(iter_keyed(section, self._workspace, self._fetched)):
                 times = int(whole) + (_place(f"{seed}/{number}/{index}") < part)
-                if times:
-                    yield _place(key or f"{seed}/{_content(row)}"), times, convert(row, self.format)
+                if not times:
+                    continue
+                place = _place(key or f"{seed}/{_content(row)}")
+                for one in unpair(row) if self.format == "unpaired_preference" else (row,):
+                    yield place, times, convert(one, self.format)
 
     def _common_format(self) -> Format:
         found: set[Format] = set()
+        kind = str(getattr(self._recipe, "kind", ""))
         for section in self._recipe.datasets:
             for _, row in iter_keyed(section, self._workspace, self._fetched):
                 found.add(format_of(row))
+                require_kind(kind, format_of(row), section.path)
                 break
-        if not isinstance(self._recipe, TrainingRecipe) or getattr(self._recipe, "kind", "") == "pretrain":
+        if not isinstance(self._recipe, TrainingRecipe) or kind == "pretrain":
             return "text"
-        if "text" in found and len(found) > 1:
+        if kind == "kto":
+            return "unpaired_preference"
+        if len(found) > 1 and not found.isdisjoint({"text", "preference_text"}):
             raise DataError(
                 f"the sources have different formats: {', '.join(sorted(found))}",
                 where="datasets",
@@ -194,14 +219,18 @@ class _Writer:
         self._batch, self._batch_bytes = [], 0
 
 
-def _size(row: Row) -> int:
-    if "messages" in row:
-        return sum(len(message["content"]) for message in row["messages"])
-    return sum(len(value) for value in row.values())
+def _size(value: Any) -> int:  # noqa: ANN401  # a row or what it holds
+    """Return the characters in it, about."""
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_size, parts))
 
 
 def _content(row: Row) -> str:
-    return json.dumps(row, sort_keys=True, ensure_ascii=False)
+    """Return what decides a row's side: of answers to one prompt, all lie on the same."""
+    told = row["prompt"] if "chosen" in row or "label" in row else row
+    return json.dumps(told, sort_keys=True, ensure_ascii=False)
 
 
 def _place(key: str) -> float:

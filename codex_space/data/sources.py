@@ -10,7 +10,7 @@ from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import Workspace, share_dir
 from codex_space.core.recipe import DatasetSection, nearest
 from codex_space.data import catalog
-from codex_space.data.formats import PEEK_ROWS, Row, Shape, check_row, normalize, shape_of
+from codex_space.data.formats import PEEK_ROWS, Format, Row, Shape, check_row, format_of, normalize, shape_of
 from codex_space.data.read import iter_rows, unit
 
 STDLIB = "builtin:python-stdlib"
@@ -63,6 +63,15 @@ def iter_keyed(
                 raise DataError(wrong, where=f"{path.name} {unit(path)} {number}", cure="Mend or remove this row.")
             if shape:
                 yield "", normalize(row, shape)
+
+
+def peek_format(section: DatasetSection, workspace: Path | None) -> Format | None:
+    """Return the format of a source on this machine from its first row, None where it has none.
+
+    Raises:
+        DataError: As in `open_source`.
+    """
+    return next((format_of(row) for _, row in iter_keyed(section, workspace, {})), None)
 
 
 def stdlib_files() -> list[tuple[str, Path]]:

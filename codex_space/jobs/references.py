@@ -4,7 +4,14 @@ import re
 
 from codex_space.core.errors import ModelError
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, PretrainRecipe, SftRecipe, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import (
+    BaseRecipe,
+    EvaluateRecipe,
+    PretrainRecipe,
+    TrainingRecipe,
+    TuningRecipe,
+    parse_recipe,
+)
 from codex_space.data.sources import is_hub_id
 from codex_space.grade import library
 from codex_space.store.runs import Run
@@ -14,7 +21,7 @@ _RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
 
 def model_references(recipe: BaseRecipe) -> list[str]:
     """Return the texts that name a model or tokenizer."""
-    if isinstance(recipe, SftRecipe | EvaluateRecipe):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe):
         return [recipe.model.model_name_or_path]
     return [recipe.tokenizer] if isinstance(recipe, PretrainRecipe) else []
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codex_space.core.errors import ModelError
+from codex_space.core.recipe import WRITING_KINDS
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
 from codex_space.jobs.warm import WarmWorker
@@ -53,7 +54,7 @@ class Chat:
         """Return every run's checkpoints, newest run and step first."""
         found: list[ChatSource] = []
         for run in run_rows.list_runs(self._ctx.db, limit=200):
-            if run.kind == "tokenizer":
+            if run.kind not in WRITING_KINDS:
                 continue
             steps = self._ctx.workspace.job(run.id).checkpoint_steps()
             found += [

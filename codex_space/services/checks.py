@@ -18,12 +18,13 @@ from codex_space.core.recipe import (
     BaseRecipe,
     EvaluateRecipe,
     HubSection,
-    SftRecipe,
     TrainingRecipe,
+    TuningRecipe,
     parse_recipe,
 )
 from codex_space.data import catalog
-from codex_space.data.sources import is_hub_id
+from codex_space.data.formats import require_kind
+from codex_space.data.sources import is_hub_id, peek_format
 from codex_space.grade import library
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
@@ -54,7 +55,7 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
     for name in references.benchmarks_of(recipe):
         lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
-    if isinstance(recipe, SftRecipe | EvaluateRecipe):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe):
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
     if isinstance(recipe, TrainingRecipe):
         lines.append(_hub_line(ctx, recipe))
@@ -76,7 +77,7 @@ def require_sources(ctx: Context, recipe: BaseRecipe) -> None:
     _describe_sources(ctx, recipe)
     for name in references.benchmarks_of(recipe):
         library.find(name)
-    if isinstance(recipe, SftRecipe | EvaluateRecipe) and not is_hub_id(recipe.model.model_name_or_path):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe) and not is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
 
 
@@ -86,7 +87,7 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
     Raises:
         HubError: With what to do.
     """
-    if isinstance(recipe, SftRecipe | EvaluateRecipe) and is_hub_id(recipe.model.model_name_or_path):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
     if isinstance(recipe, TrainingRecipe) and recipe.hub:
         hub = ctx.hub()
@@ -105,7 +106,13 @@ def _line(label: str, describe: Callable[[], str]) -> Check:
 
 
 def _describe_sources(ctx: Context, recipe: BaseRecipe) -> str:
-    return ", ".join(_describe_source(ctx, section.path) for section in recipe.datasets)
+    kind = str(getattr(recipe, "kind", ""))
+    told = []
+    for section in recipe.datasets:
+        told.append(_describe_source(ctx, section.path))
+        if not is_hub_id(section.path) and (format_ := peek_format(section, ctx.workspace.root)):
+            require_kind(kind, format_, section.path)
+    return ", ".join(told)
 
 
 def _describe_source(ctx: Context, path: str) -> str:

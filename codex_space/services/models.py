@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from codex_space.core.recipe import WRITING_KINDS
 from codex_space.services.context import Context
 from codex_space.store import runs as run_rows
 
@@ -53,7 +54,7 @@ def list_bases(ctx: Context) -> list[Base]:
     own = [
         Base(run.name, f"run:{run.id}", f"trained here, {run.kind}, step {run.step}")
         for run in run_rows.list_runs(ctx.db, limit=200)
-        if run.kind in {"pretrain", "sft"} and ctx.workspace.job(run.id).checkpoint_steps()
+        if run.kind in WRITING_KINDS and ctx.workspace.job(run.id).checkpoint_steps()
     ]
     hub = [Base(ref, ref, f"Hub; wants a GPU with {need} GB or more") for ref, need in _HUB_BASES]
     return [*own, *hub, Base("fresh:tiny", "fresh:tiny", "untrained, for trying things out")]

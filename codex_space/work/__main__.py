@@ -1,6 +1,7 @@
 """The worker process: `python -m codex_space.work JOB_DIR [--check]` trains what the job folder's recipe says."""
 
 import contextlib
+import importlib
 import logging
 import os
 import platform
@@ -52,17 +53,10 @@ def run(attempt: Attempt) -> None:
     """
     for name in checkpoint.remove_incomplete(attempt.job):
         log.info("removed %s: it was not complete", name)
-    if attempt.recipe.kind == "tokenizer":
-        from codex_space.work.tokenizer import run as run_kind
-    else:
+    if attempt.recipe.kind != "tokenizer":
         attempt.say("phase", phase="loading", detail="loading the training libraries")
         _prepare_libraries(attempt.num_threads)
-        if attempt.recipe.kind == "pretrain":
-            from codex_space.work.pretrain import run as run_kind
-        elif attempt.recipe.kind == "evaluate":
-            from codex_space.work.evaluate import run as run_kind
-        else:
-            from codex_space.work.sft import run as run_kind
+    run_kind = importlib.import_module(f"codex_space.work.{attempt.recipe.kind}").run  # one module for each kind
     _write_env(attempt)
     run_kind(attempt)
 

@@ -10,7 +10,7 @@ from codex_space.core.errors import ModelError
 from codex_space.core.recipe import LoraSection, nearest
 
 
-def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
+def lora_config(section: LoraSection, model: PreTrainedModel, task_type: str = "CAUSAL_LM") -> LoraConfig:
     """Return PEFT's settings after checking that each named layer is there.
 
     Raises:
@@ -36,7 +36,7 @@ def lora_config(section: LoraSection, model: PreTrainedModel) -> LoraConfig:
         )
     tied = bool(getattr(model.config, "tie_word_embeddings", False))
     return LoraConfig(
-        task_type="CAUSAL_LM",
+        task_type=task_type,
         r=section.r,
         lora_alpha=section.lora_alpha,
         lora_dropout=section.lora_dropout,

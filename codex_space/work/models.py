@@ -12,7 +12,9 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
@@ -190,19 +192,33 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
-def load_model(path: str, *, revision: str | None = None, dtype: torch.dtype, **kwargs: Any) -> PreTrainedModel:  # noqa: ANN401  # from_pretrained's
-    """Load a model; a folder that holds an adapter becomes its base with the adapter merged in.
+def load_model(
+    path: str,
+    *,
+    revision: str | None = None,
+    dtype: torch.dtype,
+    scores: bool = False,
+    **kwargs: Any,  # noqa: ANN401  # from_pretrained's
+) -> PreTrainedModel:
+    """Load a model that writes, or with `scores` one that gives one number (its head made where the base has none).
+
+    A folder that holds an adapter becomes its base with the adapter merged in.
 
     Raises:
-        ModelError: It cannot be loaded.
+        ModelError: It cannot be loaded, or is a reward model that is to write.
     """
     if (Path(path) / "adapter_config.json").is_file():
-        base = load_model(base_of(Path(path)), dtype=dtype, **kwargs)
+        base = load_model(base_of(Path(path), scores=scores), dtype=dtype, scores=scores, **kwargs)
         return PeftModel.from_pretrained(base, path).merge_and_unload()
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False, **kwargs
-        )
+        if scores:
+            kind: Any = AutoModelForSequenceClassification
+            kwargs["num_labels"] = 1
+        else:
+            kind = AutoModelForCausalLM
+            _refuse_reward(AutoConfig.from_pretrained(path, **options).architectures, path)
+        return kind.from_pretrained(path, dtype=dtype, use_safetensors=True, **options, **kwargs)
     except (OSError, ValueError, ImportError, KeyError) as error:
         if is_disk_full(error):
             raise explain(error, path) from error
@@ -213,13 +229,25 @@ def load_model(path: str, *, revision: str | None = None, dtype: torch.dtype, **
         ) from error
 
 
-def base_of(adapter: Path) -> str:
+def _refuse_reward(architectures: list[str] | None, where: str) -> None:
+    if any("SequenceClassification" in name for name in architectures or []):
+        raise ModelError(
+            "this is a reward model: it scores answers and writes none",
+            where=where,
+            cure="Choose a language model, such as the run it was trained from.",
+        )
+
+
+def base_of(adapter: Path, *, scores: bool = False) -> str:
     """Return where the base of a saved adapter lies, its reference read on this machine.
 
     Raises:
-        ModelError: The base is not here.
+        ModelError: The base is not here, or the adapter is a reward model's and `scores` does not ask for one.
     """
-    ref = str((durable.read_json(adapter / "adapter_config.json") or {}).get("base_model_name_or_path", ""))
+    config = durable.read_json(adapter / "adapter_config.json") or {}
+    if config.get("task_type") == "SEQ_CLS" and not scores:
+        _refuse_reward(["SequenceClassification"], adapter.name)
+    ref = str(config.get("base_model_name_or_path", ""))
     if not ref.startswith(("fresh:", "run:")):
         return ref
     path = adapter.parent / "base"

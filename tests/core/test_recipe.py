@@ -1,10 +1,15 @@
 """The recipe: what parses, what is refused, and in which words."""
 
+import re
+
 import pytest
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.presets import list_presets
-from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.recipe import DPO_LOSSES, parse_recipe, render_recipe, validate
+from codex_space.core.train_fields import train_fields
+
+DPO = {"kind": "dpo", "model": {"model_name_or_path": "a/b"}, "datasets": [{"path": "sample:python-preferences"}]}
 
 GOOD = """
 kind: sft
@@ -98,3 +103,28 @@ def test_a_wrong_override_is_refused(override):
 @pytest.mark.parametrize("repo_id", ["../x", "a/..", "a", "a/b/c", "a b/c", "-a/b", "a/", "/b", "a/b?c"])
 def test_a_repository_name_that_is_no_owner_and_name_is_refused(repo_id):
     assert "hub.repo_id" in refusal(GOOD, f"hub.repo_id={repo_id!r}")
+
+
+def test_the_losses_we_know_are_those_the_installed_trainers_name():
+    told = train_fields("dpo")["loss_type"].help
+    assert set(re.findall(r"`'(\w+)'`", told)) == set(DPO_LOSSES)
+    for loss in DPO_LOSSES:
+        assert validate({**DPO, "train": {"loss_type": [loss, "sft"]}}).train["loss_type"] == [loss, "sft"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": {"loss_type": "sigmod"}}, "Did you mean 'sigmoid'"),
+        ({"train": {"loss_type": ["sft", "hing"]}}, "Did you mean 'hinge'"),
+        ({"kind": "kto", "train": {"loss_type": "kyo"}}, "Did you mean 'kto'"),
+        ({"kind": "kto", "train": {"per_device_train_batch_size": 1}}, "must be 2 or more"),
+        ({"kind": "reward", "evaluate": {"benchmarks": ["first-steps"]}}, "writes none"),
+        ({"kind": "orpo", "model": {"model_name_or_path": "a/b", "load_in_4bit": True}}, "needs a lora section"),
+        ({"kind": "dop"}, "Did you mean 'dpo'"),
+    ],
+)
+def test_what_the_preference_kinds_refuse(changes, words):
+    with pytest.raises(RecipeError) as caught:
+        validate({**DPO, **changes})
+    assert words in f"{caught.value.what} {caught.value.cure}"

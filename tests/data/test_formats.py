@@ -3,7 +3,16 @@
 import pytest
 
 from codex_space.core.errors import DataError
-from codex_space.data.formats import FORMATS, check_row, convert, normalize, shape_of
+from codex_space.data.formats import (
+    FORMATS,
+    check_row,
+    convert,
+    format_of,
+    normalize,
+    require_kind,
+    shape_of,
+    unpair,
+)
 
 CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
 
@@ -116,3 +125,100 @@ def test_rows_become_text_or_a_chat_and_nothing_else():
         convert({"text": "a"}, "messages")
     with pytest.raises(DataError, match="messages cannot become prompt_completion"):
         convert({"messages": CHAT}, "prompt_completion")
+
+
+USER, GOOD, BAD = CHAT[0], CHAT[1], {"role": "assistant", "content": "no"}
+PAIR = {"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"prompt": "hi", "chosen": "yes", "rejected": "no"}, PAIR),
+        ({"question": "hi", "chosen": "yes", "rejected": "no", "system": "x"}, PAIR),
+        ({"prompt": [USER], "chosen": [GOOD], "rejected": [BAD]}, PAIR),
+        ({"chosen": [USER, GOOD], "rejected": [USER, BAD]}, PAIR),
+        ({"prompt": "hi", "chosen": [USER, GOOD], "rejected": [USER, BAD]}, PAIR),
+        ({"prompt": "hi", "chosen": [GOOD], "rejected": [BAD]}, PAIR),
+        ({"messages": CHAT, "chosen": [USER, GOOD], "rejected": [USER, BAD]}, {"messages": CHAT}),
+        (
+            {"chosen": "H: hi\n\nA: yes", "rejected": "H: hi\n\nA: yet"},
+            {"prompt": "H: hi\n\nA:", "chosen": " yes", "rejected": " yet"},
+        ),
+        ({"chosen": "say it", "rejected": "say it twice"}, {"prompt": "say", "chosen": " it", "rejected": " it twice"}),
+        ({"prompt": "hi", "completion": "yes", "label": True}, {"prompt": [USER], "completion": [GOOD], "label": True}),
+        (
+            {"prompt": "hi", "response": "no", "label": " False"},
+            {"prompt": [USER], "completion": [BAD], "label": False},
+        ),
+        (
+            {"prompt": [USER], "completion": [BAD], "label": False},
+            {"prompt": [USER], "completion": [BAD], "label": False},
+        ),
+        ({"prompt": "p", "completion": "c", "label": "python"}, {"prompt": "p", "completion": "c"}),
+    ],
+)
+def test_pairs_and_marked_answers_are_recognised_with_and_without_a_prompt(row, expected):
+    shape = shape_of([row])
+    assert check_row(row, shape) is None
+    assert normalize(row, shape) == expected
+    assert format_of(expected) == shape.format
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"prompt": "hi", "chosen": "yes", "rejected": "yes"}, "are the same"),
+        ({"prompt": "hi", "chosen": "yes", "rejected": None}, "'rejected' is empty"),
+        ({"prompt": "hi", "chosen": 3, "rejected": "no"}, "'chosen' holds a number where text is due"),
+        ({"prompt": "", "chosen": "yes", "rejected": "no"}, "'prompt' is empty"),
+        ({"prompt": [USER], "chosen": [USER], "rejected": [BAD]}, "no assistant message"),
+        ({"prompt": [USER], "chosen": [USER, GOOD], "rejected": [BAD]}, "nothing in common"),
+        ({"chosen": [GOOD], "rejected": [BAD]}, "nothing in common"),
+        ({"chosen": [USER, GOOD], "rejected": [USER, GOOD, USER, BAD]}, "chosen answer holds nothing but the prompt"),
+        ({"chosen": [USER, USER, GOOD], "rejected": [USER, GOOD]}, "chosen answer begins with a message of the user"),
+        ({"chosen": [USER, GOOD], "rejected": [USER, {"role": "robot", "content": "x"}]}, "'robot'"),
+        ({"chosen": "one", "rejected": "two"}, "nothing in common"),
+        ({"chosen": "say ", "rejected": "say x"}, "chosen answer holds nothing"),
+        ({"prompt": "hi", "completion": "yes", "label": 1}, "'label' holds a number where true or false is due"),
+        ({"prompt": "hi", "completion": "yes", "label": "0"}, "'label' holds text where true or false is due"),
+        ({"prompt": "hi", "completion": "yes", "label": None}, "'label' is empty where true or false is due"),
+        ({"prompt": "hi", "completion": "yes", "label": [True]}, "'label' holds a list"),
+        ({"prompt": "hi", "completion": "", "label": True}, "'completion' is empty"),
+    ],
+)
+def test_what_is_no_pair_or_no_mark_is_described(row, words):
+    assert words in (check_row(row, shape_of([row])) or "")
+
+
+def test_renames_reach_pairs_and_marks():
+    row = {"ask": "hi", "good": "yes", "bad": "no", "fine": True}
+    assert normalize(row, shape_of([row], {"prompt": "ask", "chosen": "good", "rejected": "bad"})) == PAIR
+    marked = {"prompt": "ask", "completion": "good", "label": "fine"}
+    assert normalize(row, shape_of([row], marked))["label"] is True
+    # the chosen answers alone, as a plain prompt and completion
+    assert (
+        shape_of([{"prompt": "p", "chosen": "c", "rejected": "r"}], {"completion": "chosen"}).format
+        == "prompt_completion"
+    )
+    with pytest.raises(DataError, match="'rejected'"):
+        shape_of([row], {"prompt": "ask", "chosen": "good"})
+
+
+def test_a_kind_that_cannot_learn_from_a_format_names_those_that_can():
+    with pytest.raises(DataError, match="prompt, chosen and rejected, and kind sft learns") as caught:
+        require_kind("sft", "preference", "dataset:pairs")
+    assert "dpo or orpo or reward or kto" in caught.value.cure
+    with pytest.raises(DataError, match="kind dpo") as caught:
+        require_kind("dpo", "unpaired_preference", "x")
+    assert "kind: kto" in caught.value.cure
+    for kind in ("dpo", "orpo", "reward", "kto"):
+        require_kind(kind, "preference", "x")
+
+
+def test_a_pair_becomes_a_good_and_a_bad_answer():
+    good, bad = unpair(PAIR)
+    assert (good["completion"], good["label"], bad["completion"], bad["label"]) == ([GOOD], True, [BAD], False)
+    assert unpair(good) == [good]
+    with pytest.raises(DataError, match="cannot become text"):
+        convert(PAIR, "text")

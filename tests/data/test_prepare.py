@@ -24,7 +24,7 @@ def recipe(*datasets, kind="sft", fraction=0.05, seed=42):
     values = {"kind": kind, "datasets": sections, "seed": seed}
     if kind != "tokenizer":
         values["validation"] = {"fraction": fraction}
-    values |= {"model": {"model_name_or_path": "fresh:tiny"}} if kind == "sft" else {}
+    values |= {"model": {"model_name_or_path": "fresh:tiny"}} if kind not in {"pretrain", "tokenizer"} else {}
     values |= {"architecture": "tiny", "tokenizer": "run:x"} if kind == "pretrain" else {}
     return validate(values)
 
@@ -215,3 +215,51 @@ def test_batches_are_bounded_in_bytes(tmp_path, monkeypatch):
 def test_mbpp_is_prepared(tmp_path, real_data):
     found = prepare_rows(recipe(real_data / "mbpp.jsonl.gz"), None, tmp_path / "out")
     assert (found.format, found.num_train + found.num_validation) == ("prompt_completion", 974)
+
+
+def preferences(count, mark="p"):
+    return [{"prompt": f"{mark}{number // 2}", "chosen": f"yes {number}", "rejected": "no"} for number in range(count)]
+
+
+def test_pairs_of_one_prompt_lie_on_one_side(tmp_path):
+    path = write(tmp_path, "pairs.jsonl", preferences(400))
+    train, validation = both(prepare_rows(recipe(path, kind="dpo", fraction=0.3), None, tmp_path / "out"))
+    asked = [{row["prompt"][0]["content"] for row in side} for side in (train, validation)]
+    assert len(train) + len(validation) == 400
+    assert len(asked[0]) > 100
+    assert len(asked[1]) > 20
+    assert asked[0].isdisjoint(asked[1])
+
+
+def test_pairs_for_kto_become_marked_answers_and_mix_with_others(tmp_path):
+    paired = write(tmp_path, "pairs.jsonl", preferences(20))
+    marked = write(tmp_path, "marked.csv.jsonl", [{"prompt": "q", "completion": "c", "label": True}])
+    found = prepare_rows(recipe(paired, marked, kind="kto", fraction=0), None, tmp_path / "out")
+    labels = [row["label"] for row in rows_of(found.train)]
+    assert (found.format, len(labels), sum(labels)) == ("unpaired_preference", 41, 21)
+
+
+@pytest.mark.parametrize(("label", "cure"), [(True, "Add bad answers"), (False, "Add good answers")])
+def test_marks_of_one_sort_are_refused(tmp_path, label, cure):
+    rows = [{"prompt": f"p{number}", "completion": "c", "label": label} for number in range(9)]
+    with pytest.raises(DataError, match=f"every training row has the label {str(label).lower()}") as caught:
+        prepare_rows(recipe(write(tmp_path, "a.jsonl", rows), kind="kto"), None, tmp_path / "out")
+    assert cure in caught.value.cure
+    assert not (tmp_path / "out" / prepare.PREPARED).exists()
+
+
+def test_pairs_of_plain_text_do_not_mix_with_chats(tmp_path):
+    texts = write(tmp_path, "texts.jsonl", [{"chosen": "Q: a A: yes", "rejected": "Q: a A: no"}])
+    chats = write(tmp_path, "chats.jsonl", preferences(4))
+    with pytest.raises(DataError, match="different formats: preference, preference_text"):
+        prepare_rows(recipe(texts, chats, kind="dpo"), None, tmp_path / "out")
+    found = prepare_rows(recipe(texts, kind="dpo", fraction=0), None, tmp_path / "alone")
+    assert rows_of(found.train) == [{"prompt": "Q: a A:", "chosen": " yes", "rejected": " no"}]
+
+
+@pytest.mark.parametrize("kind", ["sft", "pretrain", "tokenizer"])
+def test_a_kind_that_cannot_learn_from_pairs_says_which_can(tmp_path, kind):
+    path = write(tmp_path, "pairs.jsonl", preferences(4))
+    with pytest.raises(DataError, match=f"kind {kind} learns from") as caught:
+        prepare_rows(recipe(path, kind=kind), None, tmp_path / "out")
+    assert "Set kind: dpo or orpo or reward or kto" in caught.value.cure

@@ -74,3 +74,15 @@ def test_the_committed_file_is_what_the_script_writes():
     snippets = (SCRIPT.parent / "first_chat_snippets.txt").read_text().strip().split("\n\n")
     rows = [row for number, text in enumerate(snippets) for row in script["rows"](number, text)]
     assert [json.loads(line) for line in committed.splitlines()] == rows
+
+
+def test_the_pairs_are_ours_parse_and_differ_in_meaning_alone():
+    found = inspect_file(sample_file("python-preferences"))
+    assert (found.format, found.problems) == ("preference", [])
+    assert found.size_bytes < 300_000
+    for line in sample_file("python-preferences").read_text().splitlines():
+        row = json.loads(line)
+        right, wrong = (ast.unparse(ast.parse(row[name])) for name in ("chosen", "rejected"))
+        assert right == row["chosen"]
+        assert wrong == row["rejected"] != right
+        assert ast.get_docstring(ast.parse(right).body[0]) == ast.get_docstring(ast.parse(wrong).body[0])

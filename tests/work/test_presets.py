@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from codex_space.core.presets import list_presets, read_architecture, read_recipe_text
-from codex_space.core.recipe import PretrainRecipe, parse_recipe
+from codex_space.core.recipe import KINDS, PretrainRecipe, parse_recipe
 from tests.work.conftest import make_folder
 
 PRESETS = list_presets()
@@ -20,7 +20,7 @@ def test_a_shipped_recipe_is_valid_and_has_a_title(preset):
         assert recipe.block_size <= read_architecture(recipe.architecture)["max_position_embeddings"]
 
 
-@pytest.mark.parametrize("kind", ["tokenizer", "pretrain", "sft", "evaluate"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_has_a_smallest_recipe(kind):
     assert f"{kind}/tiny-cpu" in {preset.name for preset in PRESETS}
 

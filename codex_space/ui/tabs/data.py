@@ -60,7 +60,8 @@ def layout() -> DataTab:
             with gr.Column(elem_classes="cs-card"):
                 make_html(
                     "<h3>Add a dataset</h3><p class=cs-note>JSONL, JSON, CSV, Parquet or text, also as .gz. Rows of text, of prompt "
-                    "and completion, or of chat messages are recognised; every row is checked before anything is kept.</p>"
+                    "and completion, of chat messages, of chosen and rejected answers, or of answers labelled good or bad are "
+                    "recognised; every row is checked before anything is kept.</p>"
                 )
                 upload = gr.File(
                     label="Drop a file here, or click",

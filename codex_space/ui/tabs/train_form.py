@@ -7,16 +7,19 @@ from typing import Any
 import gradio as gr
 
 from codex_space.core.paths import share_dir
+from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
 from codex_space.services import datasets, models, runs
 from codex_space.services.context import Context
 from codex_space.ui.views.form import EPOCHS, FULL, LORA, QLORA, STEPS, Form, read_form
 
 _METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
 _UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
-_TRAINING, _SFT, _PRETRAIN, _TOKENIZER = {"sft", "pretrain"}, {"sft"}, {"pretrain"}, {"tokenizer"}
+_TUNING, _PRETRAIN, _TOKENIZER = {"sft", "dpo", "kto", "orpo", "reward"}, {"pretrain"}, {"tokenizer"}
+_TRAINING = _TUNING | _PRETRAIN
 # Which kinds show which field; a field not named here is shown for all.
 _KINDS = {
-    "base": _SFT, "method": _SFT, "lora_r": _SFT, "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER,
+    "base": _TUNING, "method": _TUNING, "lora_r": _TUNING, "beta": {"dpo", "kto", "orpo"}, "loss_type": {"dpo", "kto"},
+    "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER,
     "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
     "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
     "keep_best": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
@@ -36,6 +39,8 @@ class FormFields:
     weights: gr.Textbox
     method: gr.Radio
     lora_r: gr.Number
+    beta: gr.Number
+    loss_type: gr.Dropdown
     length_unit: gr.Radio
     length: gr.Number
     learning_rate: gr.Textbox
@@ -124,6 +129,21 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             min_width=120,
             info="Size of the adapters.",
             **show("lora_r"),
+        )
+    with gr.Row():
+        made["beta"] = gr.Number(
+            label="Beta",
+            minimum=0,
+            min_width=120,
+            info="How closely the model keeps to what it was (ORPO: weight of the preference).",
+            **show("beta"),
+        )
+        made["loss_type"] = gr.Dropdown(
+            _losses(form.kind),
+            label="Loss",
+            allow_custom_value=True,
+            info="What is minimised; several with commas between, such as sigmoid, sft.",
+            **show("loss_type"),
         )
     with gr.Row():
         made["length"] = gr.Number(
@@ -235,12 +255,18 @@ def form_values(ctx: Context, form: Form) -> list[Any]:
         update: dict[str, Any] = {"value": getattr(form, known.name), "visible": shown}
         if known.name in choices:
             update["choices"] = choices[known.name](ctx)
+        elif known.name == "loss_type":
+            update["choices"] = _losses(form.kind)
         updates.append(gr.update(**update))
     return updates
 
 
 def _is_shown(name: str, kind: str) -> bool:
     return name not in _KINDS or kind in _KINDS[name]
+
+
+def _losses(kind: str) -> list[str]:
+    return list({"dpo": DPO_LOSSES, "kto": KTO_LOSSES}.get(kind, ()))
 
 
 def _base_choices(ctx: Context) -> list[tuple[str, str]]:

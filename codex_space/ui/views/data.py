@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from codex_space.core.errors import CodexError
+from codex_space.data.formats import WORDS
 from codex_space.services.datasets import DatasetInfo, Inspection
 from codex_space.ui.views.markup import (
     escape,
@@ -18,11 +19,6 @@ from codex_space.ui.views.markup import (
     render_time,
 )
 
-FORMAT_WORDS = {
-    "text": "text",
-    "prompt_completion": "prompt and completion",
-    "messages": "chat messages",
-}
 SHORT_CHARS, LONG_CHARS = 280, 20_000
 
 
@@ -32,7 +28,7 @@ def render_list(found: Sequence[DatasetInfo]) -> str:
         return render_empty("No dataset yet", "Drop a file above, or name a dataset on the Hub. Both stay here.")
     return "".join(
         f'<button type=button class="cs-item" data-pick="{escape(info.name)}" aria-pressed=false><b>{escape(info.name)}</b>'
-        f"<span>{info.num_rows:,} rows · {FORMAT_WORDS[info.format]} · {render_bytes(info.size_bytes)}</span></button>"
+        f"<span>{info.num_rows:,} rows · {WORDS[info.format]} · {render_bytes(info.size_bytes)}</span></button>"
         for info in found
     )
 
@@ -48,7 +44,7 @@ def render_about(info: DatasetInfo) -> str:
     return render_facts(
         [
             ("Rows", f"{info.num_rows:,}"),
-            ("Format", FORMAT_WORDS[info.format]),
+            ("Format", WORDS[info.format]),
             ("Columns", " ".join(f"<code>{escape(name)}</code>" for name in info.columns)),
             ("Read as", escape(mapping)),
             ("Size", render_bytes(info.size_bytes)),
@@ -74,7 +70,7 @@ def page_label(offset: int, count: int, total: int) -> str:
 def render_kept(info: DatasetInfo) -> str:
     """Return the message after an import."""
     link = f"<a class=cs-link href='#train/dataset/{quote(info.name)}'>Train on it</a>"
-    text = f"{info.num_rows:,} rows, {FORMAT_WORDS[info.format]}, {render_bytes(info.size_bytes)}. {link}"
+    text = f"{info.num_rows:,} rows, {WORDS[info.format]}, {render_bytes(info.size_bytes)}. {link}"
     return render_notice("good", f"{info.name} is ready", text)
 
 
@@ -110,8 +106,11 @@ def _as_csv(found: Inspection) -> str:
 def _card(number: int, row: Mapping[str, Any]) -> str:
     parts = []
     for key, value in row.items():
-        if key == "messages" and isinstance(value, list):
-            parts += [_part(str(item.get("role", "?")), str(item.get("content", ""))) for item in value]
+        if isinstance(value, list):  # messages; an answer's are told from the prompt's by their column
+            told = f"{key}, " if key in ("chosen", "rejected") else ""
+            parts += [_part(f"{told}{item.get('role', '?')}", str(item.get("content", ""))) for item in value]
+        elif isinstance(value, bool):
+            parts.append(_part(key, "good (true)" if value else "bad (false)"))
         elif isinstance(value, str) and value:
             parts.append(_part(key, value))
     return f'<article class="cs-row"><header>{number:,}</header><div>{"".join(parts)}</div></article>'

@@ -18,6 +18,7 @@ class Form:
 
     Attributes:
         weights: Shares of several datasets, as typed: `0.7, 0.3`.
+        loss_type: One or several losses: `sigmoid, sft`.
         learning_rate: As typed, so that `1e-4` stays what it was.
         holdout_percent: Share of the rows kept out of training, 0 to 50.
     """
@@ -32,6 +33,8 @@ class Form:
     weights: str = ""
     method: str | None = None
     lora_r: int | None = None
+    beta: float | None = None
+    loss_type: str | None = None
     length_unit: str | None = None
     length: float | None = None
     learning_rate: str | None = None
@@ -64,7 +67,8 @@ def read_form(text: str) -> Form:
     }
     if kind == "tokenizer":
         return Form(**common, vocab_size=values.get("vocab_size", 4096))
-    return Form(**common, **_training(values, kind), **(_tuning(values) if kind == "sft" else _pretraining(values)))
+    special = _pretraining(values) if kind == "pretrain" else _tuning(values, kind)
+    return Form(**common, **_training(values, kind), **special)
 
 
 def write_form(text: str, form: Form) -> str:
@@ -127,6 +131,8 @@ _PLACES = {
     "tokenizer": "tokenizer",
     "vocab_size": "vocab_size",
     "lora_r": "lora.r",
+    "beta": "train.beta",
+    "loss_type": "train.loss_type",
     "learning_rate": "train.learning_rate",
     "batch": "train.per_device_train_batch_size",
     "accumulation": "train.gradient_accumulation_steps",
@@ -140,19 +146,15 @@ _PLACES = {
 def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
     train, kept, hub = (_section(values, name) for name in ("train", "checkpoints", "hub"))
 
-    def default(name: str) -> Any:  # noqa: ANN401  # YAML value
-        known = train_fields(kind).get(name)
-        return train.get(name, known.default if known else None)
-
     max_steps = train.get("max_steps")
     by_steps = isinstance(max_steps, int | float) and max_steps > 0
     fraction = _section(values, "validation").get("fraction", 0.05)
     return {
         "length_unit": STEPS if by_steps else EPOCHS,
-        "length": max_steps if by_steps else default("num_train_epochs"),
-        "learning_rate": _rate_text(default("learning_rate")),
-        "batch": default("per_device_train_batch_size"),
-        "accumulation": default("gradient_accumulation_steps"),
+        "length": max_steps if by_steps else _default(train, kind, "num_train_epochs"),
+        "learning_rate": _rate_text(_default(train, kind, "learning_rate")),
+        "batch": _default(train, kind, "per_device_train_batch_size"),
+        "accumulation": _default(train, kind, "gradient_accumulation_steps"),
         "holdout_percent": round(fraction * 100, 4) if isinstance(fraction, int | float) else None,
         "every_steps": kept.get("every_steps"),
         "keep_last": kept.get("keep_last", 2),
@@ -163,16 +165,24 @@ def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
     }
 
 
-def _tuning(values: dict[str, Any]) -> dict[str, Any]:
-    model, lora = _section(values, "model"), values.get("lora")
+def _tuning(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    model, lora, train = _section(values, "model"), values.get("lora"), _section(values, "train")
     method = FULL if not isinstance(lora, dict) else QLORA if model.get("load_in_4bit") else LORA
-    known = train_fields("sft").get("max_length")
+    losses = _default(train, kind, "loss_type")
     return {
         "base": str(model.get("model_name_or_path") or ""),
         "method": method,
         "lora_r": lora.get("r", 16) if isinstance(lora, dict) else 16,
-        "max_length": _section(values, "train").get("max_length", known.default if known else None),
+        "beta": _default(train, kind, "beta"),
+        "loss_type": ", ".join(map(str, losses)) if isinstance(losses, list) else losses,
+        "max_length": _default(train, kind, "max_length"),
     }
+
+
+def _default(train: dict[str, Any], kind: str, name: str) -> Any:  # noqa: ANN401  # YAML value
+    """Return what `train:` sets, or the trainer's own default."""
+    known = train_fields(kind).get(name)
+    return train.get(name, known.default if known else None)
 
 
 def _pretraining(values: dict[str, Any]) -> dict[str, Any]:
@@ -230,6 +240,9 @@ def _typed(name: str, value: Any) -> Any:  # noqa: ANN401  # YAML value
     """Text that is no number stays as typed, so that the checklist can name it."""
     if value in (None, ""):
         return None
+    if name == "loss_type":
+        losses = [part.strip() for part in str(value).split(",") if part.strip()]
+        return losses if len(losses) > 1 else next(iter(losses), None)
     if name == "holdout_percent":
         return round(float(value) / 100, 6)
     if name == "learning_rate":

@@ -6,7 +6,10 @@ from codex_space.services.checks import Check
 from codex_space.ui.views.form import Form
 from codex_space.ui.views.markup import escape, render_check, render_checks
 
-GROUPS = {"sft": "Tune", "pretrain": "Pretrain", "tokenizer": "Tokenizer"}
+GROUPS = {
+    "sft": "Tune", "dpo": "Preferences, DPO", "kto": "Good and bad, KTO", "orpo": "Preferences, ORPO",
+    "reward": "Reward model", "pretrain": "Pretrain", "tokenizer": "Tokenizer",
+}  # fmt: skip
 
 
 def preset_choices(presets: list[Preset]) -> list[tuple[str, str]]:

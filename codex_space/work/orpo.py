@@ -1,0 +1,33 @@
+"""Odds ratio preference optimisation with TRL's (experimental) ORPOTrainer: chosen answers in, rejected ones out."""
+
+import warnings
+from typing import Any
+
+import torch
+
+from codex_space.work import token_check, tuning
+from codex_space.work.attempt import Attempt
+
+with warnings.catch_warnings(action="ignore"):  # that it is experimental; the kind is the person's choice
+    from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+
+
+def run(attempt: Attempt) -> None:
+    """Train what the recipe says.
+
+    Raises:
+        CodexError: Why it cannot start or go on.
+    """
+    start = tuning.begin(attempt)
+    config = start.arguments(ORPOConfig, remove_unused_columns=False)
+    trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read_answers())
+    sequences = token_check.from_labels(trainer.train_dataset, "chosen_labels", "rejected_labels")
+    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+
+
+class _Trainer(tuning.Ours, ORPOTrainer):
+    """TRL's, with the tokens of both answers counted."""
+
+    def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
+        masks = [inputs[f"{name}_attention_mask"].flatten() for name in ("chosen", "rejected")]
+        super()._track_num_input_tokens({"input_ids": inputs["chosen_input_ids"], "attention_mask": torch.cat(masks)})

@@ -1,0 +1,27 @@
+"""A reward model with TRL's RewardTrainer (Bradley-Terry): one number for an answer, higher for the chosen one."""
+
+from transformers import set_seed
+from trl import RewardConfig, RewardTrainer
+
+from codex_space.work import token_check, tuning
+from codex_space.work.attempt import Attempt
+
+
+def run(attempt: Attempt) -> None:
+    """Train what the recipe says.
+
+    Raises:
+        CodexError: Why it cannot start or go on.
+    """
+    start = tuning.begin(attempt)
+    set_seed(start.recipe.seed)  # the head that gives the number starts at random
+    config = start.arguments(RewardConfig)
+    trainer = tuning.build(start, _Trainer, start.load_model(scores=True), config, start.read_answers())
+    sequences = token_check.from_answers(
+        trainer.train_dataset, [(None, "chosen_ids"), (None, "rejected_ids")], config.max_length
+    )
+    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, None))
+
+
+class _Trainer(tuning.Ours, RewardTrainer):
+    """TRL's."""

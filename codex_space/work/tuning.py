@@ -1,0 +1,208 @@
+"""What every kind that tunes a base model does alike: rows, model, template, adapters, the checks and the training."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import datasets
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from codex_space.core.errors import DataError, ModelError, RecipeError
+from codex_space.core.recipe import TuningRecipe
+from codex_space.data.prepare import Prepared
+from codex_space.work import adapters, arguments, benchmark, models, report, rows, templates, token_check
+from codex_space.work.attempt import Attempt
+
+log = logging.getLogger(__name__)
+
+AnyTrainer = TypeVar("AnyTrainer", bound=Trainer)
+Arguments = TypeVar("Arguments", bound=TrainingArguments)
+Rows = datasets.Dataset
+
+
+@dataclass(frozen=True)
+class Start:
+    """What is there before a trainer is built.
+
+    Attributes:
+        as_chat: Whether rows go through the chat template.
+        stop_id: The token that ends an answer.
+    """
+
+    attempt: Attempt
+    recipe: TuningRecipe
+    prepared: Prepared
+    source: models.Source
+    tokenizer: PreTrainedTokenizerBase
+    as_chat: bool
+    stop_id: int
+
+    def arguments(self, kind: type[Arguments], **defaults: Any) -> Arguments:  # noqa: ANN401  # the trainer's own
+        """Return the trainer's arguments.
+
+        Raises:
+            RecipeError: The trainer refuses the combination.
+        """
+        if not torch.cuda.is_available():
+            # without a GPU memory is not the limit, and the second forward pass costs a third of the speed
+            defaults = {"gradient_checkpointing": False, **defaults}
+        return arguments.build(self.attempt, kind, tokens_counted="non_padding", **defaults)
+
+    def load_model(self, *, scores: bool = False) -> PreTrainedModel:
+        """Load the base; with `scores` under a fresh head that gives one number.
+
+        Raises:
+            ModelError: It cannot be loaded.
+        """
+        section = self.recipe.model
+        return models.load_model(
+            self.source.path,
+            revision=self.source.revision,
+            scores=scores,
+            dtype=models.choose_dtype(section, adapters=self.recipe.lora is not None),
+            attn_implementation=section.attn_implementation,
+            quantization_config=models.quantization(section),
+            device_map=models.device_map() if section.load_in_4bit else None,
+        )
+
+    def read(self, change: Callable[[Any], dict[str, Any]] | None = None) -> tuple[Rows, Rows | None]:
+        """Return both files' rows, each one changed."""
+        prepared = self.prepared
+        self.attempt.say("phase", phase="tokens", detail=f"turning {prepared.num_train:,} rows into tokens")
+        cache = str(self.attempt.job.root / "cache")
+
+        def read(path: Path) -> Rows:
+            dataset = Rows.from_parquet(str(path), cache_dir=cache)
+            return dataset.map(change) if change else dataset
+
+        return read(prepared.train), read(prepared.validation) if prepared.num_validation else None
+
+    def read_answers(self) -> tuple[Rows, Rows | None]:
+        """Return both files' rows of answers, as chats, or joined as they are where no template is used.
+
+        Raises:
+            DataError: A conversation of several messages has no template.
+        """
+        return self.read(None if self.as_chat or self.prepared.format == "preference_text" else _as_text)
+
+
+def begin(attempt: Attempt) -> Start:
+    """Prepare the rows and find model, tokenizer and template.
+
+    Raises:
+        CodexError: One of them is not there or does not fit.
+    """
+    recipe = attempt.recipe
+    assert isinstance(recipe, TuningRecipe)  # noqa: S101  # narrows the type
+    prepared = rows.prepare(attempt)
+    attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
+    source = models.locate(attempt, recipe.model)
+    tokenizer = models.load_tokenizer(source.path, source.revision)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # as TRL's stable trainers do; ORPO's would fail at the first batch
+    as_chat = prepared.format not in {"text", "preference_text"} and recipe.chat_template != "none"
+    if as_chat:
+        templates.choose(tokenizer, recipe.chat_template)
+    stop_id = templates.stop_id(tokenizer) if as_chat else int(tokenizer.eos_token_id)
+    return Start(attempt, recipe, prepared, source, tokenizer, as_chat, stop_id)
+
+
+class Ours(Trainer):
+    """Mixed into each of TRL's trainers."""
+
+    def create_model_card(self, *args: object, **kwargs: object) -> None:
+        """Write none: a draft would lie in the job folder and name this machine's paths."""
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401  # the trainer's own
+        """Evaluate as the trainer does, with a copy of the random state: one evaluation more or less changes no weight."""
+        with torch.random.fork_rng():
+            return super().evaluate(*args, **kwargs)
+
+
+def build(
+    start: Start,
+    kind: Callable[..., AnyTrainer],
+    model: PreTrainedModel,
+    config: TrainingArguments,
+    data: tuple[Rows, Rows | None],
+    **kwargs: Any,  # noqa: ANN401  # the trainer's own
+) -> AnyTrainer:
+    """Return the trainer, its rows turned into tokens and its adapters attached.
+
+    Raises:
+        RecipeError: The trainer refuses the settings.
+        ModelError: An adapter does not attach.
+    """
+    lora, scores = start.recipe.lora, not model.can_generate()
+    peft_config = adapters.lora_config(lora, model, task_type="SEQ_CLS" if scores else "CAUSAL_LM") if lora else None
+    try:
+        trainer = kind(
+            model=model,
+            args=config,
+            train_dataset=data[0],
+            eval_dataset=data[1],
+            processing_class=start.tokenizer,
+            peft_config=peft_config,
+            **kwargs,
+        )
+    except (ValueError, NotImplementedError) as error:
+        raise RecipeError(f"the trainer refuses these settings: {error}", where="train") from error
+    trained = cast("PreTrainedModel", trainer.model)
+    if lora and not any(weight.requires_grad and "lora_" in name for name, weight in trained.named_parameters()):
+        raise ModelError("no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear.")
+    trainable = sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)
+    log.info("%s of %s parameters are trained", f"{trainable:,}", f"{trained.num_parameters():,}")
+    return trainer
+
+
+def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
+    """Say what the rows hold, train, and leave each checkpoint loadable by itself.
+
+    Raises:
+        TrainingError: The loss is no number, or the checkpoint to go on from is damaged.
+    """
+    attempt = start.attempt
+    for warning in counts.warnings:
+        attempt.say("warning", text=warning)
+    model = cast("PreTrainedModel", trainer.model)
+    writes = model.can_generate()
+    if writes:
+        models.add_stop_token(model, start.stop_id)
+
+    def finish(folder: Path) -> None:
+        if writes and model.generation_config:
+            model.generation_config.save_pretrained(folder)
+        templates.write_plain(folder)
+
+    reporter = report.Reporter(
+        attempt,
+        evaluates=bool(trainer.eval_dataset),
+        base_model=start.source.reference,
+        finish=finish,
+        examine=benchmark.examiner(attempt, trainer, start.tokenizer) if writes else None,
+    )
+    report.train(
+        attempt,
+        trainer,
+        reporter,
+        num_rows=counts.num_rows,
+        trained_tokens=counts.trained_tokens,
+        total_tokens=counts.total_tokens,
+    )
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of answers with each lone message as its text."""
+    texts: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, list) and len(value) != 1:
+            raise DataError(
+                "a conversation of several messages needs a chat template",
+                where="chat_template",
+                cure="Set chat_template: auto or codex.",
+            )
+        texts[name] = value[0]["content"] if isinstance(value, list) else value
+    return texts
