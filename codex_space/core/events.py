@@ -11,9 +11,9 @@ Every line holds `t` (seconds since the epoch) and `e` (its type):
     samples     {step, benchmark, num_samples, protocol}   answers begin to be written to the evaluation's folder
     warning     {text}
     failed      {what, where, cure}                  a sentence for a person
-    done        {step, summary}                      the run reached its end or was asked to stop
+    done        {step, summary, reason}              the run reached its end or was asked to stop
 
-`stopped: true` in `done` says that a stop was asked for.
+`stopped: true` in `done` says that a stop was asked for; `reason` says why a run ended before its last step.
 """
 
 import json

@@ -6,6 +6,7 @@ come from `configs/fields/`, so that this module needs neither.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -83,6 +84,10 @@ class ValidationSection(Section):
     fraction: float = Field(default=0.05, ge=0, le=0.5, description="Share of the rows held out, 0 for none.")
 
 
+# pass@1, and how TRL's trainers name what goes up: mean_token_accuracy, rewards/margins, mean_reward, log_odds_ratio, ...
+_HIGHER_IS_BETTER = re.compile(r"^pass@1 |accurac|margin|reward|chosen|log_odds")
+
+
 class CheckpointsSection(Section):
     """What is kept while training."""
 
@@ -93,8 +98,22 @@ class CheckpointsSection(Section):
     keep_best: int = Field(default=1, ge=0, description="Best checkpoints kept on disk beside the newest.")
     metric: str = Field(
         default="eval_loss",
-        description="What best means: a logged metric (of losses the lowest), or `pass@1 first-steps` with an evaluate section.",
+        description="What best means: a logged metric (of losses the lowest, of accuracies, margins and rewards the highest), "
+        "or `pass@1 first-steps` with an evaluate section.",
     )
+    early_stopping_patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="End once the metric has not improved for this many checkpoints; empty for never.",
+    )
+    early_stopping_threshold: float = Field(
+        default=0.0, ge=0, description="An improvement smaller than this counts as none."
+    )
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether the best checkpoint is the one with the highest value of the metric."""
+        return bool(_HIGHER_IS_BETTER.search(self.metric)) and "rejected" not in self.metric
 
 
 class Asking(Section):
@@ -170,6 +189,10 @@ class TrainingRecipe(BaseRecipe):
     validation: ValidationSection = Field(default_factory=ValidationSection, description="Held-out rows.")
     train: dict[str, Any] = Field(default_factory=dict, description="Any field of the trainer's own config.")
     checkpoints: CheckpointsSection = Field(default_factory=CheckpointsSection, description="What is kept.")
+    deterministic: bool = Field(
+        default=False,
+        description="Only algorithms that give the same bits each time, also on a GPU; slower, and refused by some models.",
+    )
     hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
     evaluate: EvaluateSection | None = Field(
         default=None, description="Benchmarks asked while training; empty for none."
@@ -182,6 +205,11 @@ class TrainingRecipe(BaseRecipe):
         if word == "pass@1" and not any(named.startswith(benchmark.rstrip("+")) for benchmark in asked):
             raise ValueError(
                 f"checkpoints.metric {self.checkpoints.metric!r} needs that benchmark in evaluate.benchmarks"
+            )
+        needs_rows = self.checkpoints.early_stopping_patience and word.startswith("eval_")
+        if needs_rows and not self.validation.fraction:
+            raise ValueError(
+                f"checkpoints.early_stopping_patience needs validation rows for {word}: set validation.fraction"
             )
         return self
 

@@ -21,7 +21,7 @@ def judge(  # noqa: PLR0911  # one line a case
     code = record.get("code") if record else None
     match (run.intent, run.verdict, code):
         case (_, "done", 0):
-            return "succeeded", ""
+            return "succeeded", run.reason
         case ("cancel", _, _):
             return "stopped", f"Cancelled.{kept}"
         case _ if record is None:

@@ -72,7 +72,8 @@ def _store_one(db: Database, run: Run, event: Event, now: float) -> list[Point]:
             sentence = f"{_join(': ', where, what or 'the worker failed').rstrip('.')}."
             runs.update_progress(db, run.id, verdict="failed", reason=_join(" ", sentence, cure))
         case "done":
-            runs.update_progress(db, run.id, step=step, verdict="stopped" if event.get("stopped") is True else "done")
+            verdict = "stopped" if event.get("stopped") is True else "done"
+            runs.update_progress(db, run.id, step=step, verdict=verdict, reason=_text(event.get("reason")))
     return []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import BaseRecipe
+from codex_space.core.recipe import BaseRecipe, TrainingRecipe
 from codex_space.jobs import references, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
 
@@ -61,10 +61,13 @@ def launch_facts(
         "references": {text: references.resolve_model(workspace, text) for text in named},
         "resume_from_step": steps[-1] if steps else 0,
         "offline": not references.reads_hub(recipe),
+        "deterministic": isinstance(recipe, TrainingRecipe) and recipe.deterministic,
     }
 
 
-def worker_environ(environ: Mapping[str, str], *, num_threads: int, offline: bool) -> dict[str, str]:
+def worker_environ(
+    environ: Mapping[str, str], *, num_threads: int, offline: bool, deterministic: bool = False
+) -> dict[str, str]:
     """Return the part of the environment that a worker may see, with what keeps it quiet and repeatable."""
     kept = {
         name: value
@@ -75,6 +78,8 @@ def worker_environ(environ: Mapping[str, str], *, num_threads: int, offline: boo
         kept["HF_TOKEN"] = environ[READ_TOKEN]
     if offline:
         kept["HF_HUB_OFFLINE"] = "1"
+    if deterministic:  # CUDA reads them at its start: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
+        kept |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "FLASH_ATTENTION_DETERMINISTIC": "1"}
     paths = [str(PACKAGE_PARENT), *filter(None, [kept.get("PYTHONPATH")])]
     return kept | {
         "PYTHONPATH": os.pathsep.join(paths),

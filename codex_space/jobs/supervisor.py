@@ -218,7 +218,8 @@ class Supervisor:
             return
 
     def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
-        environ = worker_environ(self._environ, num_threads=facts["num_threads"], offline=facts["offline"])
+        asked = {key: facts[key] for key in ("num_threads", "offline", "deterministic")}
+        environ = worker_environ(self._environ, **asked)
         clear_traces(job)
         self._gpu_before_bytes, self._gpu_waits_until = self._gpu_used_bytes(), 0.0
         runs.change_state(self._db, run.id, "preflight", now=now)

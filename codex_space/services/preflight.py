@@ -29,7 +29,8 @@ def check_tokens(ctx: Context, text: str) -> Check:
         durable.write_text(job.recipe, text)
         facts = launch_facts(recipe, ctx.workspace, job, attempt=1)
         durable.write_json(job.launch, facts)
-        environ = worker_environ(ctx.settings.environ, num_threads=facts["num_threads"], offline=facts["offline"])
+        asked = {key: facts[key] for key in ("num_threads", "offline", "deterministic")}
+        environ = worker_environ(ctx.settings.environ, **asked)
         command = [sys.executable, "-m", "codex_space.work", str(job.root), "--check"]
         with job.log.open("wb") as log:
             subprocess.run(command, env=environ, stdout=log, stderr=log, timeout=TIMEOUT_S, check=False)

@@ -4,24 +4,21 @@ import contextlib
 import importlib
 import logging
 import os
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
-from codex_space.work import checkpoint
+from codex_space.work import checkpoint, environment
 from codex_space.work.attempt import Attempt, StopFlag, StopRequested, read_attempt
 from codex_space.work.failures import explain, is_disk_full
 
 log = logging.getLogger("codex_space.work")
-_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "tokenizers", "bitsandbytes")
 
 
 def main(arguments: list[str]) -> int:
@@ -55,9 +52,9 @@ def run(attempt: Attempt) -> None:
         log.info("removed %s: it was not complete", name)
     if attempt.recipe.kind != "tokenizer":
         attempt.say("phase", phase="loading", detail="loading the training libraries")
-        _prepare_libraries(attempt.num_threads)
+        _prepare_libraries(attempt)
     run_kind = importlib.import_module(f"codex_space.work.{attempt.recipe.kind}").run  # one module for each kind
-    _write_env(attempt)
+    environment.write(attempt)
     run_kind(attempt)
 
 
@@ -71,23 +68,15 @@ def _fail(error: Exception, job: JobDir, events: EventWriter, clock: Callable[[]
     return 1
 
 
-def _prepare_libraries(num_threads: int) -> None:
+def _prepare_libraries(attempt: Attempt) -> None:
     import datasets
     import torch
     from transformers.utils import logging as transformers_logging
 
-    torch.set_num_threads(num_threads)
+    torch.set_num_threads(attempt.num_threads)
+    torch.use_deterministic_algorithms(getattr(attempt.recipe, "deterministic", False))
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
-
-
-def _write_env(attempt: Attempt) -> None:
-    packages = {}
-    for name in _PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            packages[name] = metadata.version(name)
-    facts = {"python": platform.python_version(), "machine": platform.machine(), "packages": packages}
-    durable.write_json(attempt.job.env, {**facts, "num_threads": attempt.num_threads, "attempt": attempt.number})
 
 
 def _quiet() -> None:

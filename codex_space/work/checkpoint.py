@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "t
 _UNWANTED = ("training_args.bin", "README.md")
 GRADED_LATE = 2
 _FOLDER = re.compile(r"checkpoint-\d+")
+_STEP_FOLDER = re.compile(r"step-(\d+)")
 
 
-def complete(folder: Path, *, run_id: str, step: int, kind: str, base_model: str, metrics: Mapping[str, float]) -> int:
-    """Flush a checkpoint's files to disk, write its manifest last, and return its size in bytes."""
+def complete(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  # noqa: ANN401  # JSON values
+    """Flush a checkpoint's files to disk, write its manifest with these facts last, and return its size in bytes."""
     for name in _UNWANTED:
         (folder / name).unlink(missing_ok=True)
     files: dict[str, dict[str, Any]] = {}
@@ -31,10 +32,7 @@ def complete(folder: Path, *, run_id: str, step: int, kind: str, base_model: str
         files[path.relative_to(folder).as_posix()] = {"size": path.stat().st_size, "sha256": _flush_and_hash(path)}
     manifest = {
         "schema": 1,
-        "run_id": run_id,
-        "step": step,
-        "kind": kind,
-        "base_model": base_model,
+        **facts,
         "metrics": dict(metrics),
         "resume_files": [name for name in RESUME_FILES if name in files],
         "files": files,
@@ -60,13 +58,10 @@ def spool(job: JobDir, step: int) -> None:
 
 
 def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
-    """Keep the newest `keep_last` and the best `keep_best` checkpoints, and those whose answers are still being graded.
-
-    Lower is better, of accuracies and pass@1 higher.
-    """
+    """Keep the newest `keep_last` and the best `keep_best` checkpoints, and those whose answers are still being graded."""
     steps = job.checkpoint_steps()
     is_pass_rate = wanted.metric.startswith(PASS_RATE)
-    sign = -1 if is_pass_rate or wanted.metric.endswith("accuracy") else 1
+    sign = -1 if wanted.higher_is_better else 1
     scores = {step: (_pass_rate if is_pass_rate else _score)(job, step, wanted.metric) for step in steps}
     ranked = sorted((sign * score, step) for step, score in scores.items() if score is not None)
     keep = {*steps[-wanted.keep_last :], *(step for _, step in ranked[: wanted.keep_best])}
@@ -75,6 +70,30 @@ def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
         keep |= {step for step in late if scores[step] is None and job.evaluation(step, "").is_dir()}
     for step in set(steps) - keep:
         delete(job.checkpoint(step))
+
+
+def end_early(wanted: CheckpointsSection, judged: Sequence[tuple[int, float]]) -> str:
+    """Return why a run ends here, from (step, metric) of its checkpoints so far; empty where it goes on."""
+    if not wanted.early_stopping_patience or not judged:
+        return ""
+    sign = 1 if wanted.higher_is_better else -1
+    (best_step, best), waited = judged[0], 0
+    for step, value in judged[1:]:
+        if sign * (value - best) > wanted.early_stopping_threshold:
+            best_step, best, waited = step, value, 0
+        else:
+            waited += 1
+    if waited < wanted.early_stopping_patience:
+        return ""
+    return f"Ended early: {wanted.metric} has not improved for {waited} checkpoints; best was {best:.4g} at step {best_step:,}"
+
+
+def graded(job: JobDir, metric: str, up_to: int) -> list[tuple[int, float]]:
+    """Return (step, `pass@1 NAME`) of what the owner has graded up to a step, in order."""
+    found = (_STEP_FOLDER.fullmatch(path.name) for path in job.root.glob("evaluations/step-*"))
+    steps = sorted(int(match[1]) for match in found if match)
+    values = ((step, _pass_rate(job, step, metric)) for step in steps if step <= up_to)
+    return [(step, value) for step, value in values if value is not None]
 
 
 def delete(folder: Path) -> None:

@@ -23,6 +23,13 @@ def explain(error: BaseException, where: str) -> CodexError:
             where=where,
             cure="Lower per_device_train_batch_size or max_length, set gradient_checkpointing, or take a smaller base.",
         )
+    if any("does not have a deterministic implementation" in str(each) for each in _chain(error)):
+        named = str(error).split(" does not have")[0][-80:]
+        return TrainingError(
+            f"this model needs {named}, of which torch has no deterministic version on this machine",
+            where="deterministic",
+            cure="Set deterministic: false.",
+        )
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
     return TrainingError(f"{type(error).__name__}: {text[:400]}", where=where, cure="The log holds the traceback.")
 

@@ -13,10 +13,12 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from codex_space.core import durable
 from codex_space.core.errors import TrainingError
+from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TrainingRecipe
-from codex_space.grade.library import ASKED
-from codex_space.work import checkpoint
+from codex_space.grade.library import ASKED, PASS_RATE
+from codex_space.work import checkpoint, environment
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -48,9 +50,16 @@ class Reporter(TrainerCallback):
         self._evaluates, self._base_model, self._finish = evaluates, base_model, finish
         self._examine = examine
         self._metrics: dict[str, float] = {}
+        saved = (durable.read_json(attempt.resume_from / MANIFEST) or {}) if attempt.resume_from else {}
+        self._judged: list[tuple[int, float]] = [(int(at), float(value)) for at, value in saved.get("judged", [])]
+        self._evaluated_step = int(saved.get("evaluated_step", attempt.resume_from_step))
+        self._is_due = False
         self._pace = _Pace(monotonic)
         self._every_steps = 1
         self.was_stopped = self._asks_after_save = False
+        self.ended_early = self._why_early(attempt.resume_from_step)
+        self.evaluate: Callable[[], object] = lambda: None
+        """The trainer's own, for an evaluation that a stop left out."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -59,6 +68,11 @@ class Reporter(TrainerCallback):
         wanted = self._recipe.checkpoints.every_steps
         self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
         step = state.global_step
+        if self._evaluates and step % self._every_steps == 0 and self._evaluated_step != step:
+            self._is_due = True
+            self.evaluate()
+            if self.ended_early:
+                raise _EndedEarly
         if not step or (self._is_asked(step, at_checkpoint=True) and not self._was_asked(step)):
             self._ask(step)  # a run that was cut off while it answered is asked again where it goes on
         self._pace.begin(state.num_input_tokens_seen)
@@ -73,6 +87,9 @@ class Reporter(TrainerCallback):
         due = at_end or state.global_step % self._every_steps == 0
         control.should_evaluate = control.should_evaluate or (due and self._evaluates)
         control.should_save = due or self._attempt.job.save_request.exists()
+        self._is_due = due
+        if due and not at_end and self._by_pass_rate:
+            self._end_early(state, control)
         if self._attempt.is_stop_asked() and not at_end:
             self.was_stopped = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
@@ -96,6 +113,9 @@ class Reporter(TrainerCallback):
             metrics["tokens_per_s"] = self._pace.tokens_per_s(state.num_input_tokens_seen)
             metrics["memory_mib"] = _memory_mib()
         self._metrics.update(metrics)
+        if any(name.startswith("eval_") for name in metrics):
+            self._evaluated_step = state.global_step
+        self._judge(metrics, state, control)
         self._attempt.say("log", step=state.global_step, epoch=state.epoch, metrics=metrics)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("step %s/%s  %s", state.global_step, state.max_steps, shown)
@@ -110,11 +130,13 @@ class Reporter(TrainerCallback):
             self._finish(folder)
         size_bytes = checkpoint.complete(
             folder,
+            self._metrics,
             run_id=job.root.name,
             step=step,
             kind=getattr(self._recipe, "kind", ""),
             base_model=self._base_model,
-            metrics=self._metrics,
+            judged=self._judged,
+            evaluated_step=self._evaluated_step,
         )
         if self._recipe.hub:
             checkpoint.spool(job, step)
@@ -125,6 +147,29 @@ class Reporter(TrainerCallback):
         log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
         if self._asks_after_save:  # saved first: an evaluation that dies takes no work with it
             self._ask(step)
+
+    @property
+    def _by_pass_rate(self) -> bool:
+        return self._recipe.checkpoints.metric.startswith(PASS_RATE)
+
+    def _judge(self, metrics: dict[str, float], state: TrainerState, control: TrainerControl) -> None:
+        """Note what a due checkpoint is judged by; it is logged before the checkpoint is saved."""
+        value = metrics.get(self._recipe.checkpoints.metric)
+        if not self._is_due or value is None or self._by_pass_rate:
+            return
+        self._is_due = False
+        self._judged.append((state.global_step, value))
+        if state.global_step < state.max_steps:
+            self._end_early(state, control)
+
+    def _end_early(self, state: TrainerState, control: TrainerControl) -> None:
+        self.ended_early = self._why_early(state.global_step)
+        control.should_training_stop = control.should_training_stop or bool(self.ended_early)
+
+    def _why_early(self, step: int) -> str:
+        wanted, job = self._recipe.checkpoints, self._attempt.job
+        judged = checkpoint.graded(job, wanted.metric, step) if self._by_pass_rate else self._judged
+        return checkpoint.end_early(wanted, judged)
 
     def _is_asked(self, step: int, *, at_checkpoint: bool) -> bool:
         section = self._recipe.evaluate
@@ -138,6 +183,10 @@ class Reporter(TrainerCallback):
     def _ask(self, step: int) -> None:
         if self._examine and not self._attempt.is_stop_asked():
             self._examine(step)
+
+
+class _EndedEarly(Exception):  # noqa: N818  # no error
+    """The evaluation that a stop left out says that the run is over; not one step more is taken."""
 
 
 class _Pace:
@@ -175,18 +224,24 @@ def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) 
     attempt.say("ready", max_steps=max_steps, **ready)
     if attempt.check_only:
         return
+    environment.write(attempt)  # again, now that the rows are known
     if attempt.resume_from:
         checkpoint.verify(attempt.resume_from)
-    if attempt.resume_from_step >= max_steps:
-        attempt.say("done", step=attempt.resume_from_step, summary={})
+    if attempt.resume_from_step >= max_steps or reporter.ended_early:
+        attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return
+    reporter.evaluate = trainer.evaluate
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(reporter)
     attempt.stop.is_training = True
     resume_from = str(attempt.resume_from) if attempt.resume_from else None
-    output = trainer.train(resume_from_checkpoint=resume_from)
-    stopped = {"stopped": True} if reporter.was_stopped else {}
-    attempt.say("done", step=output.global_step, summary={"train_loss": output.training_loss}, **stopped)
+    try:
+        output = trainer.train(resume_from_checkpoint=resume_from)
+    except _EndedEarly:
+        attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
+        return
+    ending: dict[str, Any] = {"stopped": True} if reporter.was_stopped else {"reason": reporter.ended_early}
+    attempt.say("done", step=output.global_step, summary={"train_loss": output.training_loss}, **ending)
     shutil.rmtree(attempt.job.root / "cache", ignore_errors=True)
 
 

@@ -36,6 +36,15 @@ def test_the_best_by_pass_rate_needs_its_benchmark():
     assert parse_recipe(recipe + "evaluate: {benchmarks: [first-steps]}\n").checkpoints.metric == "pass@1 first-steps"
 
 
+def test_early_stopping_by_the_validation_loss_needs_validation_rows():
+    early = GOOD + "validation: {fraction: 0}\ncheckpoints: {early_stopping_patience: 3}\n"
+    with pytest.raises(RecipeError, match="needs validation rows"):
+        parse_recipe(early)
+    assert parse_recipe(early, ["checkpoints.metric=loss"]).checkpoints.early_stopping_patience == 3
+    with pytest.raises(RecipeError, match="greater than or equal to 1"):
+        parse_recipe(early, ["checkpoints.early_stopping_patience=0"])
+
+
 def test_a_learning_rate_written_as_yaml_text_is_the_number_meant():
     assert parse_recipe(GOOD).train["learning_rate"] == 1e-4
 

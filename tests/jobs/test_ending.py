@@ -9,6 +9,12 @@ from codex_space.jobs import ending
 from codex_space.store import runs
 
 
+def test_a_run_that_ended_early_has_succeeded_and_keeps_its_reason(bench):
+    run = bench.submit("ok")
+    runs.update_progress(bench.db, run.id, verdict="done", reason="Ended early: eval_loss has not improved.")
+    assert ending.judge(bench.read(run), {"code": 0}, [4]) == ("succeeded", "Ended early: eval_loss has not improved.")
+
+
 @pytest.mark.parametrize(
     "text", ['{"signal": 1000}', '{"signal": -5}', '{"code": "\\ud800"}', "[" * 100_000, "null", "", '{"signal": true}']
 )

@@ -50,6 +50,13 @@ def test_a_worker_that_reads_from_the_hub_gets_the_read_token_and_never_the_one_
     assert not (set(SECRETS) - {"HF_TOKEN", "HF_TOKEN_PATH"}) & set(environ)
 
 
+def test_what_cuda_reads_at_its_start_is_set_for_a_deterministic_run_only():
+    plain = worker_environ(PLAIN, num_threads=2, offline=True)
+    exact = worker_environ(PLAIN, num_threads=2, offline=True, deterministic=True)
+    assert exact["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert "CUBLAS_WORKSPACE_CONFIG" not in plain
+
+
 def test_proxies_matter_online_only():
     proxy = {"HTTPS_PROXY": "http://user:pass@proxy", "no_proxy": "localhost"}
     assert proxy.items() <= worker_environ(proxy, num_threads=1, offline=False).items()

@@ -16,7 +16,7 @@ def _folder(job: JobDir, step: int, **metrics: float):
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "optimizer.pt", "training_args.bin", "README.md"):
         (folder / name).write_bytes(f"{name} {step}".encode())
-    size = checkpoint.complete(folder, run_id="run", step=step, kind="sft", base_model="a/b", metrics=metrics)
+    size = checkpoint.complete(folder, metrics, run_id="run", step=step, kind="sft", base_model="a/b")
     return folder, size
 
 
@@ -75,11 +75,60 @@ def test_the_best_by_pass_rate_is_the_highest_and_what_is_still_graded_stays(job
     assert job.checkpoint_steps() == [2, 8]
 
 
-def test_the_best_by_an_accuracy_is_the_highest(job):
-    for step, value in ((1, 0.9), (2, 0.5), (3, 0.1)):
-        _folder(job, step, mean_token_accuracy=value)
-    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=1, metric="mean_token_accuracy"))
-    assert job.checkpoint_steps() == [1, 3]
+@pytest.mark.parametrize(
+    ("metric", "best"),
+    [
+        ("mean_token_accuracy", 2),
+        ("eval_mean_token_accuracy", 2),
+        ("eval_rewards/margins", 2),
+        ("rewards/accuracies", 2),
+        ("rewards/chosen", 2),
+        ("mean_reward", 2),
+        ("eval_margin", 2),
+        ("log_odds_ratio", 2),
+        ("eval_loss", 1),
+        ("loss", 1),
+        ("entropy", 1),
+        ("rewards/rejected", 1),
+        ("eval_bits_per_byte", 1),
+        ("kl", 1),
+    ],
+)
+def test_the_best_by_any_logged_metric_is_the_one_its_name_means(job, metric, best):
+    for step, value in ((1, -0.5), (2, 0.9), (3, 0.1)):
+        _folder(job, step, **{metric: value})
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=1, metric=metric))
+    assert job.checkpoint_steps() == [best, 3]
+
+
+@pytest.mark.parametrize(
+    ("metric", "threshold", "values", "ends"),
+    [
+        ("eval_loss", 0.0, (3.0, 2.0, 1.9, 1.8), False),
+        ("eval_loss", 0.0, (3.0, 2.0, 2.1, 2.0), True),
+        ("eval_loss", 0.0, (3.0, 2.0, 2.1, 1.9), False),
+        ("eval_loss", 0.5, (3.0, 2.0, 1.9, 1.8), True),
+        ("eval_loss", 0.5, (3.0, 2.7, 2.4, 2.1), False),  # small steps add up
+        ("rewards/margins", 0.0, (0.1, 0.4, 0.3, 0.2), True),
+        ("rewards/margins", 0.0, (0.1, 0.2, 0.3, 0.4), False),
+        ("eval_loss", 0.0, (3.0,), False),
+        ("eval_loss", 0.0, (), False),
+    ],
+)
+def test_a_run_ends_early_once_nothing_improves_for_as_many_checkpoints(metric, threshold, values, ends):
+    wanted = CheckpointsSection(metric=metric, early_stopping_patience=2, early_stopping_threshold=threshold)
+    why = checkpoint.end_early(wanted, list(enumerate(values, start=1)))
+    assert bool(why) == ends
+    if ends and not threshold:
+        assert "at step 2" in why
+    assert not checkpoint.end_early(CheckpointsSection(metric=metric), list(enumerate(values, start=1)))
+
+
+def test_grades_are_read_in_the_order_of_steps_and_none_from_beyond(job):
+    for step, value in ((10, 0.2), (9, 0.6), (2, 0.4), (30, 0.1)):
+        _graded(job, step, value)
+    (job.root / "evaluations" / "step-x").mkdir()
+    assert checkpoint.graded(job, "pass@1 first-steps", 10) == [(2, 0.4), (9, 0.6), (10, 0.2)]
 
 
 def test_a_damaged_score_counts_as_none(job):

@@ -1,10 +1,11 @@
 """A run that was cut off anywhere ends as one that was not."""
 
 import random
+import shutil
 
 import pytest
 
-from tests.work.conftest import chat_rows, pretrain_recipe, sft_recipe, text_rows, wait_until, weights
+from tests.work.conftest import chat_rows, make_folder, pretrain_recipe, sft_recipe, text_rows, wait_until, weights
 
 pytestmark = pytest.mark.slow
 DROPOUT = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
@@ -49,6 +50,65 @@ def test_a_stopped_run_ends_bit_identical_to_one_that_was_not(make_job, moment):
     halted.dir.stop_request.unlink()
     assert halted.resume() == 0
     assert weights(halted.dir.checkpoint(6)) == weights(whole.dir.checkpoint(6))
+
+
+WORSENS = sft_recipe(  # so high a rate that the validation loss soon rises
+    lora=DROPOUT,
+    checkpoints={"every_steps": 2, "keep_last": 20, "early_stopping_patience": 2},
+    train={"max_steps": 40, "learning_rate": 0.3, "lr_scheduler_type": "constant"},
+)
+
+
+@pytest.fixture(scope="module")
+def ended_early(tmp_path_factory):
+    job = make_folder(tmp_path_factory.mktemp("early"), WORSENS, chat_rows())
+    assert job.run() == 0
+    return job
+
+
+def test_a_run_ends_early_and_says_why(ended_early):
+    losses = dict(ended_early.curve("eval_loss"))
+    best = min(losses, key=losses.get)
+    done = ended_early.said("done")[0]
+    assert done["step"] == best + 4 == max(losses) == ended_early.dir.checkpoint_steps()[-1] < 40
+    assert done["reason"].startswith("Ended early: eval_loss has not improved for 2 checkpoints")
+    assert f"at step {best}" in done["reason"]
+    assert "stopped" not in done
+
+
+@pytest.mark.parametrize("back", [2, 0])
+def test_a_run_cut_off_ends_early_at_the_same_step(make_job, ended_early, back):
+    """Cut off before its end, and after its last checkpoint but before it could say so."""
+    last = ended_early.said("done")[0]["step"]
+    job = make_job(WORSENS, chat_rows())
+    shutil.copytree(ended_early.dir.root, job.dir.root, dirs_exist_ok=True)
+    for step in [step for step in job.dir.checkpoint_steps() if step > last - back]:
+        shutil.rmtree(job.dir.checkpoint(step))
+    assert job.resume() == 0
+    assert [event["step"] for event in job.said("done")] == [last, last]
+    assert job.said("done")[1]["reason"] == ended_early.said("done")[0]["reason"]
+    assert weights(job.dir.checkpoint(last)) == weights(ended_early.dir.checkpoint(last))
+
+
+def test_a_stop_at_a_checkpoint_loses_no_evaluation(make_job, ended_early, monkeypatch):
+    """The one that was due is made up for at the start of the next attempt, also where it says that the run is over."""
+    from codex_space.work.attempt import Attempt
+
+    last = ended_early.said("done")[0]["step"]
+    for number, moment in enumerate((2, last)):
+        job = make_job(WORSENS, chat_rows(), f"20261121-00154{number}-sft-bbbb")
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                Attempt,
+                "is_stop_asked",
+                lambda _, job=job, at=moment: any(e["step"] >= at - 1 for e in job.said("log")),
+            )
+            assert job.run() == 0
+        assert job.said("done")[0]["step"] == moment
+        assert job.resume() == 0
+        assert job.curve("eval_loss") == ended_early.curve("eval_loss")
+        assert job.said("done")[1]["step"] == last
+        assert weights(job.dir.checkpoint(last)) == weights(ended_early.dir.checkpoint(last))
 
 
 def test_a_resumed_curve_averages_the_same_steps_where_logs_and_checkpoints_do_not_meet(make_job):

@@ -2,8 +2,10 @@
 
 import json
 import math
+from importlib import metadata
 
 import pytest
+import torch
 
 from tests.work.conftest import RUN_ID, chat_rows, sft_recipe, weights
 
@@ -26,6 +28,38 @@ def test_a_run_tells_its_whole_story_in_events(make_job):
     assert [step for step, _ in job.curve("eval_loss")] == [5, 10]
     assert "stopped" not in job.said("done")[0]
     assert not (job.dir.root / "README.md").exists()
+
+
+def test_a_run_says_what_it_was_made_with(make_job):
+    job = make_job(sft_recipe(train={"max_steps": 1}, deterministic=True), chat_rows())
+    assert job.run() == 0
+    env = json.loads(job.dir.env.read_text())
+    prepared = json.loads((job.dir.rows / "prepared.json").read_text())
+    assert env["packages"]["trl"] == metadata.version("trl")
+    assert env["data"] == {name: prepared[name] for name in ("train_sha256", "validation_sha256")}
+    assert len(env["commit"].removesuffix("-dirty")) == 40
+    assert env["gpus"] == [] or env["gpus"][0]["driver"]
+    assert env["num_threads"] == 1
+
+
+def test_a_deterministic_run_asks_torch_for_it_and_the_next_one_does_not(make_job):
+    for number, wanted in enumerate((True, False)):
+        job = make_job(
+            sft_recipe(train={"max_steps": 1}, deterministic=wanted), chat_rows(), f"20261121-00153{number}-sft-aaaa"
+        )
+        assert job.run() == 0, job.failure
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+
+
+def test_what_has_no_deterministic_version_is_named(make_job, monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("scatter_add_cuda does not have a deterministic implementation, but you set ...")
+
+    monkeypatch.setattr("trl.SFTTrainer.training_step", refuse)
+    job = make_job(sft_recipe(train={"max_steps": 1}, deterministic=True), chat_rows())
+    assert job.run() == 1
+    assert "scatter_add_cuda" in job.failure["what"]
+    assert job.failure["cure"] == "Set deterministic: false."
 
 
 def test_only_answers_and_their_end_are_trained(make_job):
