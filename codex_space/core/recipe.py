@@ -39,6 +39,10 @@ class ModelSection(Section):
         description="Precision of the weights: auto is bfloat16 for LoRA and float32 masters for full fine-tuning on "
         "a GPU that has bfloat16, float32 on CPU.",
     )
+    added_tokens: list[str] = Field(
+        default_factory=list,
+        description="New tokens for the tokenizer, such as <|im_start|>; their embeddings are trained, with adapters these alone.",
+    )
     load_in_4bit: bool = Field(default=False, description="QLoRA: hold the frozen base in NF4, double quantised.")
     attn_implementation: Literal["sdpa", "eager", "flash_attention_2"] = Field(
         default="sdpa", description="Attention kernel; sdpa needs nothing installed."

@@ -1,17 +1,21 @@
 """Decide which layers of a model get LoRA adapters, and refuse what would not attach."""
 
 import re
+from collections.abc import Sequence
 
 import torch
 from peft import LoraConfig
+from peft.utils.other import TrainableTokensWrapper
 from transformers import PreTrainedModel
 
 from codex_space.core.errors import ModelError
 from codex_space.core.recipe import LoraSection, nearest
 
 
-def lora_config(section: LoraSection, model: PreTrainedModel, task_type: str = "CAUSAL_LM") -> LoraConfig:
-    """Return PEFT's settings after checking that each named layer is there.
+def lora_config(
+    section: LoraSection, model: PreTrainedModel, *, task_type: str = "CAUSAL_LM", new_tokens: Sequence[int] = ()
+) -> LoraConfig:
+    """Return PEFT's settings after checking that each named layer is there; of the embeddings the new tokens' are trained.
 
     Raises:
         ModelError: A name fits no layer; PEFT would pass over it in silence as long as another one fits.
@@ -45,7 +49,25 @@ def lora_config(section: LoraSection, model: PreTrainedModel, task_type: str = "
         use_rslora=section.use_rslora,
         use_dora=section.use_dora,
         ensure_weight_tying=tied and bool(section.modules_to_save),
+        trainable_token_indices=_token_rows(section, model, new_tokens, tied=tied),
     )
+
+
+def _token_rows(
+    section: LoraSection, model: PreTrainedModel, new_tokens: Sequence[int], *, tied: bool
+) -> dict[str, list[int]] | None:
+    """Return which rows of which embeddings are trained; a tied head follows by itself."""
+    layers = [model.get_input_embeddings(), None if tied else model.get_output_embeddings()]
+    names = {id(module): name.rpartition(".")[2] for name, module in model.named_modules()}
+    found = [names[id(layer)] for layer in layers if layer is not None]
+    rows = {name: list(new_tokens) for name in found if new_tokens and name not in (section.modules_to_save or [])}
+    return rows or None
+
+
+# TRL's fused head multiplies by the head's weight and adds its bias; PEFT 0.21 wraps both, and passes on the weight alone.
+TrainableTokensWrapper.bias = property(  # ty: ignore[missing-attribute]
+    lambda self: getattr(self.original_module, "bias", None)
+)
 
 
 def _names(wanted: str, name: str, *, as_pattern: bool) -> bool:

@@ -7,6 +7,7 @@ from transformers import TrainingArguments
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.recipe import TrainingRecipe
+from codex_space.work import models
 from codex_space.work.attempt import Attempt
 
 Arguments = TypeVar("Arguments", bound=TrainingArguments)
@@ -21,7 +22,7 @@ def build(attempt: Attempt, kind: type[Arguments], *, tokens_counted: str, **def
     recipe = attempt.recipe
     assert isinstance(recipe, TrainingRecipe)  # noqa: S101  # narrows the type
     on_gpu = torch.cuda.is_available()
-    has_bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    has_bf16 = on_gpu and models.half_precision() == torch.bfloat16
     usual: dict[str, Any] = {
         "logging_first_step": True,
         "bf16": has_bf16 and not recipe.train.get("fp16"),

@@ -17,14 +17,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, TextIO
 
 import torch
-from peft import PeftModel
 from transformers import (
-    GenerationConfig,
     PreTrainedTokenizerBase,
     StoppingCriteria,
     StoppingCriteriaList,
@@ -60,16 +56,9 @@ class Talker:
         Raises:
             ModelError: It cannot be loaded.
         """
-        dtype = torch.bfloat16 if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else torch.float32
-        folder = Path(ref)
+        dtype = models.half_precision() if torch.cuda.is_available() else torch.float32
         self._tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(ref)
-        if (folder / "adapter_config.json").is_file():
-            base = models.load_model(models.base_of(folder), dtype=dtype)
-            model = PeftModel.from_pretrained(base, ref)
-            with suppress(OSError):
-                base.generation_config = GenerationConfig.from_pretrained(ref)
-        else:
-            model = models.load_model(ref, dtype=dtype)
+        model: Any = (models.load_adapter if models.is_adapter(ref) else models.load_model)(ref, dtype=dtype)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self._num_positions = int(getattr(model.config, "max_position_embeddings", 1 << 20))
 

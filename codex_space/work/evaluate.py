@@ -1,12 +1,9 @@
 """Ask a model the problems of a benchmark: base models, full checkpoints, adapters on their base, in 4 bits too."""
 
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from codex_space.core.recipe import EvaluateRecipe, ModelSection
 from codex_space.work import models, templates
@@ -44,7 +41,9 @@ def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, Pre
     """Load what is asked; an adapter stays one, as the playground hears it."""
     ref = section.model_name_or_path
     source = (
-        models.Source(attempt.references[ref], ref) if ref in attempt.references else models.locate(attempt, section)
+        models.Source(attempt.references[ref], ref)
+        if ref in attempt.references
+        else models.locate(attempt, section, merge=False)
     )
     path = source.path
     dtype = models.choose_dtype(section, adapters=True)
@@ -55,11 +54,8 @@ def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, Pre
         "device_map": models.device_map() if section.load_in_4bit else None,
     }
     tokenizer = models.load_tokenizer(path, source.revision)
-    if (Path(path) / "adapter_config.json").is_file():
-        base = models.load_model(models.base_of(Path(path)), **kwargs)
-        model = cast("PreTrainedModel", PeftModel.from_pretrained(base, path))
-        with suppress(OSError):
-            base.generation_config = GenerationConfig.from_pretrained(path)
+    if models.is_adapter(path):
+        model = cast("PreTrainedModel", models.load_adapter(path, **kwargs))
     else:
         model = models.load_model(path, revision=source.revision, **kwargs)
     if not section.load_in_4bit and torch.cuda.is_available():

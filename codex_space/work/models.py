@@ -4,12 +4,14 @@ Only safetensors weights are loaded, and no code that comes with a model is run.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import snapshot_download
 from peft import PeftModel
 from transformers import (
     AutoConfig,
@@ -24,6 +26,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     set_seed,
 )
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from codex_space.core import durable
 from codex_space.core.errors import HubError, ModelError
@@ -48,8 +51,10 @@ class Source:
     revision: str | None = None
 
 
-def locate(attempt: Attempt, section: ModelSection) -> Source:
+def locate(attempt: Attempt, section: ModelSection, *, merge: bool = True) -> Source:
     """Return the folder or Hub id a recipe's model stands for; a fresh one is made on the spot.
+
+    An adapter is merged into its base, in the run's own folder; without `merge` its folder is returned.
 
     Raises:
         ModelError: It is not there.
@@ -64,10 +69,14 @@ def locate(attempt: Attempt, section: ModelSection) -> Source:
     if ref.startswith("run:"):
         return _keep_parent(attempt, ref)
     if Path(ref).is_dir():
-        return Source(ref, ref)
+        return _keep_merged(attempt, ref, ref) if merge and is_adapter(ref) else Source(ref, ref)
     if ref.count("/") > 1 or ref.startswith((".", "/", "~")):
         raise ModelError("there is no such model folder", where=ref, cure="Check the path, or give a Hub id.")
-    return Source(ref, ref, _pin(ref, section.revision, offline=attempt.offline))
+    revision = _pin(ref, section.revision, offline=attempt.offline)
+    if find_adapter_config_file(ref, revision=revision, local_files_only=attempt.offline):
+        folder = snapshot_download(ref, revision=revision, local_files_only=attempt.offline)
+        return _keep_merged(attempt, folder, ref) if merge else Source(folder, ref)
+    return Source(ref, ref, revision)
 
 
 def _keep_parent(attempt: Attempt, ref: str) -> Source:
@@ -82,20 +91,41 @@ def _keep_parent(attempt: Attempt, ref: str) -> Source:
     parent = Path(attempt.references.get(ref, ""))
     if ref not in attempt.references or not parent.is_dir():
         raise ModelError("that run's checkpoint is not on this machine", where=ref, cure="Train it first.")
+    reference = f"{ref.partition('@')[0]}@{parent.name.replace('checkpoint', 'step')}"
+    if is_adapter(str(parent)):
+        return _keep_merged(attempt, str(parent), reference)
+    temporary = _empty_base(base)
+    for path in parent.iterdir():
+        if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
+            _link(path, temporary / path.name)
+    return _pin_base(attempt, temporary, reference)
+
+
+def _keep_merged(attempt: Attempt, adapter: str, reference: str) -> Source:
+    """Merge an adapter into its base, in this run's own folder: what is trained on, and what DPO compares with."""
+    base = attempt.job.base
+    known = durable.read_json(attempt.job.root / "base.json")
+    if known and base.is_dir():
+        return Source(str(base), known["reference"])
+    temporary = _empty_base(base)
+    scores = (durable.read_json(Path(adapter) / "adapter_config.json") or {}).get("task_type") == "SEQ_CLS"
+    load_model(adapter, dtype=torch.float32, scores=scores).save_pretrained(temporary)
+    load_tokenizer(adapter).save_pretrained(temporary)
+    return _pin_base(attempt, temporary, reference)
+
+
+def _empty_base(base: Path) -> Path:
     temporary = base.with_name(f".{base.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    if (parent / "adapter_config.json").is_file():
-        load_model(str(parent), dtype=torch.float32).save_pretrained(temporary)
-        load_tokenizer(str(parent)).save_pretrained(temporary)
-    else:
-        temporary.mkdir()
-        for path in parent.iterdir():
-            if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
-                _link(path, temporary / path.name)
+    temporary.mkdir()
+    return temporary
+
+
+def _pin_base(attempt: Attempt, temporary: Path, reference: str) -> Source:
+    base = attempt.job.base
     shutil.rmtree(base, ignore_errors=True)
     temporary.rename(base)
-    reference = f"{ref.partition('@')[0]}@{parent.name.replace('checkpoint', 'step')}"
-    durable.write_json(pinned, {"reference": reference})
+    durable.write_json(attempt.job.root / "base.json", {"reference": reference})
     return Source(str(base), reference)
 
 
@@ -155,11 +185,16 @@ def choose_dtype(section: ModelSection, *, adapters: bool) -> torch.dtype:
     """Return the precision to hold the weights in; see the recipe's `model.dtype`."""
     if section.dtype != "auto":
         return getattr(torch, section.dtype)
-    if section.load_in_4bit:
+    if section.load_in_4bit and not torch.cuda.is_available():
         return torch.bfloat16
-    if not torch.cuda.is_available() or not adapters:
+    if not torch.cuda.is_available() or not (adapters or section.load_in_4bit):
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return half_precision()
+
+
+def half_precision() -> torch.dtype:
+    """Return the GPU's own 16 bits: a T4 computes bfloat16 too, by emulation, at a fraction of the speed."""
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
 def quantization(section: ModelSection) -> BitsAndBytesConfig | None:
@@ -170,7 +205,7 @@ def quantization(section: ModelSection) -> BitsAndBytesConfig | None:
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
+        bnb_4bit_compute_dtype=half_precision() if torch.cuda.is_available() else torch.bfloat16,
     )
 
 
@@ -192,6 +227,22 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
+def add_tokens(source: Source, tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[int, ...]:
+    """Add tokens to the tokenizer; return the numbers of all that the model has no trained embedding for.
+
+    Raises:
+        ModelError: The model's config cannot be read.
+    """
+    before = len(tokenizer)
+    tokenizer.add_tokens(list(words), special_tokens=True)
+    try:
+        config = AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"its config cannot be read ({_first_line(error)})", where=source.path) from error
+    known = config.get_text_config().vocab_size
+    return tuple(range(min(before, known), len(tokenizer)))
+
+
 def load_model(
     path: str,
     *,
@@ -207,9 +258,8 @@ def load_model(
     Raises:
         ModelError: It cannot be loaded, or is a reward model that is to write.
     """
-    if (Path(path) / "adapter_config.json").is_file():
-        base = load_model(base_of(Path(path), scores=scores), dtype=dtype, scores=scores, **kwargs)
-        return PeftModel.from_pretrained(base, path).merge_and_unload()
+    if is_adapter(path):
+        return load_adapter(path, dtype=dtype, scores=scores, **kwargs).merge_and_unload()
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
         if scores:
@@ -227,6 +277,43 @@ def load_model(
             where=path,
             cure="Check the name; it needs safetensors weights and an architecture that transformers knows.",
         ) from error
+
+
+def is_adapter(path: str) -> bool:
+    """Whether a folder holds an adapter rather than a whole model."""
+    return (Path(path) / "adapter_config.json").is_file()
+
+
+def load_adapter(path: str, *, is_trainable: bool = False, **kwargs: Any) -> PeftModel:  # noqa: ANN401  # load_model's
+    """Load an adapter folder on its base, which gets as many embeddings as the adapter's tokenizer needs.
+
+    Raises:
+        ModelError: The base is not here, or the adapter does not fit it.
+    """
+    folder = Path(path)
+    base = load_model(base_of(folder, scores=kwargs.get("scores", False)), **kwargs)
+    if (folder / "tokenizer_config.json").is_file():
+        grow_embeddings(base, len(load_tokenizer(path)))
+    with suppress(OSError):
+        base.generation_config = GenerationConfig.from_pretrained(path)
+    try:
+        return PeftModel.from_pretrained(base, path, is_trainable=is_trainable)
+    except (RuntimeError, ValueError, OSError) as error:
+        cure = "It belongs to another model; name the one it was trained on."
+        raise ModelError(f"the adapter does not fit ({_first_line(error)})", where=path, cure=cure) from error
+
+
+def grow_embeddings(model: PreTrainedModel, num_tokens: int) -> None:
+    """Give a model rows for tokens it does not know yet, each one the mean of all: a reference model gets the same."""
+    known = cast("torch.nn.Embedding", model.get_input_embeddings()).num_embeddings
+    if num_tokens <= known:
+        return
+    model.resize_token_embeddings(num_tokens, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                weight = cast("torch.Tensor", layer.weight)
+                weight[known:] = weight[:known].mean(dim=0)
 
 
 def _refuse_reward(architectures: list[str] | None, where: str) -> None:

@@ -1,5 +1,6 @@
 """What every kind that tunes a base model does alike: rows, model, template, adapters, the checks and the training."""
 
+import functools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 import datasets
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from codex_space.core.errors import DataError, ModelError, RecipeError
@@ -30,6 +32,7 @@ class Start:
     Attributes:
         as_chat: Whether rows go through the chat template.
         stop_id: The token that ends an answer.
+        new_tokens: Numbers of the tokens whose embeddings the base has not learnt.
     """
 
     attempt: Attempt
@@ -39,6 +42,7 @@ class Start:
     tokenizer: PreTrainedTokenizerBase
     as_chat: bool
     stop_id: int
+    new_tokens: tuple[int, ...] = ()
 
     def arguments(self, kind: type[Arguments], **defaults: Any) -> Arguments:  # noqa: ANN401  # the trainer's own
         """Return the trainer's arguments.
@@ -58,7 +62,7 @@ class Start:
             ModelError: It cannot be loaded.
         """
         section = self.recipe.model
-        return models.load_model(
+        model = models.load_model(
             self.source.path,
             revision=self.source.revision,
             scores=scores,
@@ -67,6 +71,8 @@ class Start:
             quantization_config=models.quantization(section),
             device_map=models.device_map() if section.load_in_4bit else None,
         )
+        models.grow_embeddings(model, len(self.tokenizer))
+        return model
 
     def read(self, change: Callable[[Any], dict[str, Any]] | None = None) -> tuple[Rows, Rows | None]:
         """Return both files' rows, each one changed."""
@@ -103,11 +109,12 @@ def begin(attempt: Attempt) -> Start:
     tokenizer = models.load_tokenizer(source.path, source.revision)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL's stable trainers do; ORPO's would fail at the first batch
+    new_tokens = models.add_tokens(source, tokenizer, recipe.model.added_tokens)
     as_chat = prepared.format not in {"text", "preference_text"} and recipe.chat_template != "none"
     if as_chat:
         templates.choose(tokenizer, recipe.chat_template)
     stop_id = templates.stop_id(tokenizer) if as_chat else int(tokenizer.eos_token_id)
-    return Start(attempt, recipe, prepared, source, tokenizer, as_chat, stop_id)
+    return Start(attempt, recipe, prepared, source, tokenizer, as_chat, stop_id, new_tokens)
 
 
 class Ours(Trainer):
@@ -136,8 +143,9 @@ def build(
         RecipeError: The trainer refuses the settings.
         ModelError: An adapter does not attach.
     """
-    lora, scores = start.recipe.lora, not model.can_generate()
-    peft_config = adapters.lora_config(lora, model, task_type="SEQ_CLS" if scores else "CAUSAL_LM") if lora else None
+    lora = start.recipe.lora
+    task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
+    peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=start.new_tokens) if lora else None
     try:
         trainer = kind(
             model=model,
@@ -151,6 +159,12 @@ def build(
     except (ValueError, NotImplementedError) as error:
         raise RecipeError(f"the trainer refuses these settings: {error}", where="train") from error
     trained = cast("PreTrainedModel", trainer.model)
+    if config.fp16:  # the scaler takes gradients in 32 bits alone; TRL gives adapters of a base in 4 bits bfloat16
+        for weight in trained.parameters():
+            weight.data = weight.data.float() if weight.requires_grad else weight.data
+    if isinstance(trained, PeftModel) and start.new_tokens:
+        # PEFT would add all embeddings to each checkpoint; the adapter holds the rows that are new
+        trained.save_pretrained = functools.partial(trained.save_pretrained, save_embedding_layers=False)
     if lora and not any(weight.requires_grad and "lora_" in name for name, weight in trained.named_parameters()):
         raise ModelError("no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear.")
     trainable = sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)

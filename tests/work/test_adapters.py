@@ -1,0 +1,136 @@
+"""What an adapter trains: its kinds, new tokens, adapters of other places as a base; on every kind of run."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.work.conftest import RUN_ID, chat_rows, sft_recipe
+from tests.work.test_preferences import KINDS, pairs, recipe
+
+pytestmark = pytest.mark.slow
+OTHER_ID = "20261121-001540-dpo-bbbb"
+
+
+def trained(job, step):
+    return load_file(job.dir.checkpoint(step) / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("lora", "marks"),
+    [
+        ({"r": 4}, ("lora_A", "q_proj")),
+        ({"r": 4, "use_rslora": True}, ("lora_A",)),
+        ({"r": 4, "use_dora": True}, ("lora_magnitude_vector",)),
+        ({"r": 4, "target_modules": ["v_proj"]}, ("v_proj",)),
+        ({"r": 4, "target_modules": r".*\.1\.self_attn\.[qk]_proj"}, ("layers.1.self_attn.q_proj",)),
+    ],
+)
+@pytest.mark.parametrize("kind", ["dpo", "reward"])
+def test_each_sort_of_adapter_is_trained(make_job, kind, lora, marks):
+    job = make_job(recipe(kind, lora=lora, train={"max_steps": 2}, checkpoints={"every_steps": 1}), pairs(20))
+    assert job.run() == 0, job.sentence
+    first, second = trained(job, 1), trained(job, 2)
+    for mark in marks:
+        named = [name for name in second if mark in name]
+        assert named
+        assert any(not first[name].equal(second[name]) for name in named), mark
+    if lora.get("target_modules") == ["v_proj"]:
+        assert all("v_proj" in name for name in second if "lora_" in name)
+    assert any("score" in name for name in second) == (kind == "reward")
+
+
+@pytest.mark.parametrize("kind", ["sft", *KINDS])
+def test_a_base_in_4_bits_trains_on_every_kind(make_job, kind):
+    model = {"model_name_or_path": "fresh:tiny", "load_in_4bit": True}
+    lora = {"r": 4, "use_dora": kind == "dpo"}
+    job = make_job(
+        recipe(kind, model=model, lora=lora, train={"max_steps": 3}), chat_rows() if kind == "sft" else pairs(20)
+    )
+    assert job.run() == 0, job.sentence
+    assert any(float(tensor.abs().max()) > 0 for name, tensor in trained(job, 3).items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("target", ["nothing_like_it", ["q_prj"]])
+def test_adapters_that_attach_to_nothing_are_refused_on_every_kind(make_job, kind, target):
+    job = make_job(recipe(kind, lora={"target_modules": target}), pairs(20))
+    assert job.run() == 1
+    assert "no layer of this model is named" in job.sentence
+    assert not job.said("ready")
+
+
+@pytest.mark.parametrize("kind", ["sft", "dpo", "reward"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_new_tokens_train_their_embeddings_and_the_result_loads(make_job, kind, whole):
+    from transformers import AutoTokenizer
+
+    from codex_space.work.models import load_adapter, load_model
+
+    model = {"model_name_or_path": "fresh:tiny", "added_tokens": ["<|extra|>", "<|more|>"]}
+    values = recipe(kind, model=model, train={"max_steps": 2}, checkpoints={"every_steps": 1})
+    if whole:
+        del values["lora"]
+    rows = [
+        {"prompt": f"<|extra|> {row['prompt']}", **{k: v for k, v in row.items() if k != "prompt"}} for row in pairs(20)
+    ]
+    if kind == "sft":
+        rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
+    job = make_job(values, rows)
+    assert job.run() == 0, job.sentence
+    folder = job.dir.checkpoint(2)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    number = tokenizer.convert_tokens_to_ids("<|extra|>")
+    assert tokenizer("<|extra|>")["input_ids"] == [number]
+    import torch
+
+    loaded = (load_model if whole else load_adapter)(str(folder), dtype=torch.float32, scores=kind == "reward")
+    assert loaded.get_input_embeddings().weight.shape[0] == len(tokenizer)
+    row, other = loaded.get_input_embeddings().weight[number], loaded.get_input_embeddings().weight[number + 1]
+    assert not row.equal(other), "both began as the mean of all rows, and one of them was seen in training"
+    if not whole:
+        deltas = [name for name in trained(job, 2) if "trainable_tokens_delta" in name]
+        assert len(deltas) == 1, "the head is tied to it"
+        assert not trained(job, 1)[deltas[0]].equal(trained(job, 2)[deltas[0]])
+
+
+def test_an_adapter_from_a_folder_is_a_base_and_the_reference(make_job, tmp_path):
+    first = make_job(sft_recipe(train={"max_steps": 5}), chat_rows())
+    assert first.run() == 0, first.sentence
+    folder = tmp_path / "somewhere" / "adapter"
+    shutil.copytree(first.dir.checkpoint(5), folder)
+    shutil.copytree(first.dir.base, folder.parent / "base")
+    job = make_job(recipe("dpo", model={"model_name_or_path": str(folder)}), pairs(), OTHER_ID)
+    assert job.run() == 0, job.sentence
+    # the reference is the tuned model, so nothing is preferred yet at the first step
+    assert job.curve("rewards/margins")[0][1] == pytest.approx(0, abs=1e-4)
+    assert json.loads((job.dir.checkpoint(12) / "adapter_config.json").read_text())["base_model_name_or_path"] == str(
+        folder
+    )
+    assert (job.dir.base / "model.safetensors").is_file()
+
+
+def test_dpo_starts_from_a_tuned_run_and_compares_with_it(make_job):
+    first = make_job(sft_recipe(train={"max_steps": 5}), chat_rows())
+    assert first.run() == 0, first.sentence
+    ref = f"run:{RUN_ID}"
+    job = make_job(recipe("dpo", model={"model_name_or_path": ref}), pairs(), OTHER_ID)
+    assert job.run(references={ref: str(first.dir.checkpoint(5))}) == 0, job.sentence
+    assert job.curve("rewards/margins")[0][1] == pytest.approx(0, abs=1e-4)
+    assert job.curve("rewards/margins")[-1][1] > 0.01
+    config = json.loads((job.dir.checkpoint(12) / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == f"{ref}@step-5"
+
+
+def test_an_adapter_of_another_model_is_refused(make_job, tmp_path):
+    first = make_job(sft_recipe(train={"max_steps": 1}), chat_rows())
+    assert first.run() == 0, first.sentence
+    folder = tmp_path / "elsewhere" / "adapter"
+    shutil.copytree(first.dir.checkpoint(1), folder)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**config, "r": 8}))
+    shutil.copytree(first.dir.base, folder.parent / "base")
+    job = make_job(recipe("dpo", model={"model_name_or_path": str(folder)}), pairs(), OTHER_ID)
+    assert job.run() == 1
+    assert "does not fit" in job.sentence
