@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from codex_space.core.hub_names import looks_like_repo_id
-from codex_space.core.recipe import TrainingRecipe, parse_yaml
+from codex_space.core.recipe import RewardRecipe, TrainingRecipe, parse_yaml
 from codex_space.hub.manifest import Manifest
 
 _LOCAL = re.compile(r"(/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")
@@ -20,7 +20,7 @@ def render_card(recipe: TrainingRecipe, manifest: Manifest, *, repo_id: str, rec
     table = f"\n| Metric | Value |\n|---|---|\n{metrics}\n" if metrics else ""
     return (
         f"---\n{front}---\n\n# {_title(recipe, repo_id)}\n\n{_sentence(recipe, manifest)}\n{table}\n"
-        f"## Use it\n\n```python\n{_snippet(manifest, repo_id)}\n```\n\n"
+        f"## Use it\n\n```python\n{_snippet(recipe, manifest, repo_id)}\n```\n\n"
         f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
         f"the optimizer of the newest one, so that training can go on.\n\n"
         f"## How it was trained\n\n```yaml\n{recipe_text.strip()}\n```\n"
@@ -42,7 +42,8 @@ def share_recipe(text: str) -> str:
 def _front_matter(recipe: TrainingRecipe, manifest: Manifest) -> dict[str, Any]:
     adapter = _is_adapter(manifest)
     tags = ["codex-space", recipe.__class__.__name__.removesuffix("Recipe").lower()]
-    front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": "text-generation"}
+    task = "text-classification" if _scores(recipe) else "text-generation"
+    front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": task}
     base = _model_reference(recipe)
     if looks_like_repo_id(base):
         front["base_model"] = base
@@ -60,21 +61,29 @@ def _title(recipe: TrainingRecipe, repo_id: str) -> str:
 
 def _sentence(recipe: TrainingRecipe, manifest: Manifest) -> str:
     base = _model_reference(recipe)
-    what = "A LoRA adapter" if _is_adapter(manifest) else "A language model"
+    what = "A LoRA adapter" if _is_adapter(manifest) else "A reward model" if _scores(recipe) else "A language model"
     origin = f" of [{base}](https://huggingface.co/{base})" if looks_like_repo_id(base) else ""
     sources = ", ".join(f"`{_last_part(row.path)}`" for row in recipe.datasets)
-    return f"{what}{origin}, trained on {sources}, at optimizer step {manifest.step} ({manifest.kind})."
+    told = f"{what}{origin}, trained on {sources}, at optimizer step {manifest.step} ({manifest.kind})."
+    scores = " It gives an answer one number, higher for the better one; it is not for chatting."
+    return told + scores if _scores(recipe) else told
 
 
-def _snippet(manifest: Manifest, repo_id: str) -> str:
-    loader, package = (
-        ("AutoPeftModelForCausalLM", "peft") if _is_adapter(manifest) else ("AutoModelForCausalLM", "transformers")
-    )
+def _scores(recipe: TrainingRecipe) -> bool:
+    return isinstance(recipe, RewardRecipe)
+
+
+def _snippet(recipe: TrainingRecipe, manifest: Manifest, repo_id: str) -> str:
+    loader = "AutoModelForSequenceClassification" if _scores(recipe) else "AutoModelForCausalLM"
+    package = "transformers"
+    if _is_adapter(manifest):
+        loader, package = loader.replace("Auto", "AutoPeft", 1), "peft"
     imports = f"from {package} import {loader}\nfrom transformers import AutoTokenizer\n"
     if package == "transformers":
         imports = f"from transformers import {loader}, AutoTokenizer\n"
     revision = f'"{repo_id}", revision="step-{manifest.step}"'
-    return f"{imports}\nmodel = {loader}.from_pretrained({revision})\ntokenizer = AutoTokenizer.from_pretrained({revision})"
+    labels = ", num_labels=1" if _scores(recipe) else ""
+    return f"{imports}\nmodel = {loader}.from_pretrained({revision}{labels})\ntokenizer = AutoTokenizer.from_pretrained({revision})"
 
 
 def _is_adapter(manifest: Manifest) -> bool:

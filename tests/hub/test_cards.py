@@ -5,7 +5,7 @@ import yaml
 
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import SftRecipe, parse_recipe
+from codex_space.core.recipe import TrainingRecipe, parse_recipe
 from codex_space.hub.cards import render_card, share_recipe
 from codex_space.hub.manifest import Manifest, parse_manifest
 from tests.fakes.checkpoints import RECIPE, write_checkpoint
@@ -19,7 +19,7 @@ def manifest(tmp_path) -> Manifest:
 
 def card(text: str, manifest: Manifest) -> tuple[dict, str]:
     recipe = parse_recipe(text)
-    assert isinstance(recipe, SftRecipe)
+    assert isinstance(recipe, TrainingRecipe)
     page = render_card(recipe, manifest, repo_id="ada/model", recipe_text=share_recipe(text))
     _, front, body = page.split("---\n", 2)
     return yaml.safe_load(front), body
@@ -42,6 +42,17 @@ def test_a_full_model_is_loaded_with_transformers(manifest: Manifest) -> None:
     assert front["library_name"] == "transformers"
     assert "from transformers import AutoModelForCausalLM, AutoTokenizer" in body
     assert "| Metric" not in body
+
+
+def test_a_reward_model_is_said_to_score_and_loads_as_such(manifest: Manifest) -> None:
+    text = RECIPE.replace("kind: sft", "kind: reward").replace("python-first-chat", "python-preferences")
+    front, body = card(text, manifest)
+    assert front["pipeline_tag"] == "text-classification"
+    assert front["tags"] == ["codex-space", "reward", "lora"]
+    assert "it is not for chatting" in body
+    assert (
+        'AutoPeftModelForSequenceClassification.from_pretrained("ada/model", revision="step-30", num_labels=1)' in body
+    )
 
 
 def test_only_hub_datasets_are_named_as_such(manifest: Manifest) -> None:

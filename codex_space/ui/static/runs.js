@@ -199,14 +199,15 @@
       drawn = key;
       if (body?.run.kind === "evaluate") return place.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, "An evaluation makes no checkpoint"), el("p", {}, "Its score and its problems are on a tab of their own."), el("a", { class: "cs-link", href: `#evaluate/${body.run.id}` }, "Show them on Evaluate")));
       if (!rows.length) return place.replaceChildren(el("div", { class: "cs-empty" }, el("h3", {}, "No checkpoint yet"), el("p", {}, "They appear here as they are saved. Save now makes one at once while the run trains.")));
-      const id = body.run.id, cell = (...what) => el("td", {}, ...what);
-      place.replaceChildren(el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, el("table", { class: "cs-table" },
+      const id = body.run.id, cell = (...what) => el("td", {}, ...what), writes = !["tokenizer", "reward"].includes(body.run.kind);
+      const scored = body.run.kind === "reward" ? el("p", { class: "cs-note" }, "A reward model gives an answer one number, higher for the better one. It writes no text: it is not for chatting, and benchmarks cannot ask it.") : "";
+      place.replaceChildren(scored, el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, el("table", { class: "cs-table" },
         el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", scores.length ? "pass@1" : null, "Size", "Where", ""].filter((name) => name !== null).map((name) => el("th", { scope: "col" }, name)))),
         el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)),
           scores.length ? cell(scores.filter((one) => one.step === row.step).map((one) => el("div", {}, `${(100 * one.value).toFixed(1)} % `, el("span", { class: "cs-faint" }, one.benchmark)))) : null, cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
           cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
-          cell(row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
-            row.on_disk && body.run.kind !== "tokenizer" ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
+          cell(row.on_disk && writes ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
+            row.on_disk && writes ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
             row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));
     });
   });
