@@ -120,6 +120,7 @@ def main() -> dict[str, object]:
                 figures[group][case.name] = found = _measure(case, folder)
                 print(f"{time.monotonic() - began:5.0f}s {group}: {case.name}: {json.dumps(found)}", flush=True)
                 write_result(os.environ.get("BENCH_GPU_NAME", "gpu"), figures)
+    write_result(os.environ.get("BENCH_GPU_NAME", "gpu"), figures)
     return figures
 
 
