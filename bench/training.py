@@ -1,6 +1,7 @@
 """A training run to measure with: an untrained 4M-parameter base and a recipe of about half a minute on 2 cores."""
 
 import json
+import statistics
 import sysconfig
 from pathlib import Path
 
@@ -87,6 +88,12 @@ def training_seconds(job: Path) -> float:
     events = [json.loads(line) for line in (job / "events.jsonl").read_text().splitlines()]
     times = [event["t"] for event in events if event["e"] == "log" and "loss" in event["metrics"]]
     return times[-1] - times[0]
+
+
+def median_step_seconds(job: Path) -> float:
+    """Return the median time between two logged steps: what the other guests of a shared machine disturb least."""
+    times = sorted(logged_at(job).values())
+    return statistics.median(after - before for before, after in zip(times, times[1:], strict=False))
 
 
 def logged_at(job: Path) -> dict[int, float]:

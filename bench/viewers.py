@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.measure import REPO, clean_environ, percentile, quartiles, served_page, write_result
-from bench.training import make_base, recipe_text, training_seconds, write_rows
+from bench.training import make_base, median_step_seconds, recipe_text, training_seconds, write_rows
 
 VIEWERS = 200
 PAIRS = int(os.environ.get("BENCH_PAIRS", "8"))
@@ -21,7 +21,8 @@ PAIRS = int(os.environ.get("BENCH_PAIRS", "8"))
 
 def main() -> dict[str, object]:
     """Train with and without viewers in turn, each on the same open page."""
-    ratios, alone_s, latencies_ms, page_share, viewers_share = [], [], [], {0: [], VIEWERS: []}, []
+    ratios, step_ratios, alone_s, latencies_ms = [], [], [], []
+    page_share, viewers_share = {0: [], VIEWERS: []}, []
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
         base = make_base(Path(folder) / "base")
@@ -29,10 +30,10 @@ def main() -> dict[str, object]:
         with served_page(workspace) as (address, page, _):
             for pair in range(PAIRS):
                 order = (0, VIEWERS) if pair % 2 == 0 else (VIEWERS, 0)
-                took = {}
+                took, step_s = {}, {}
                 for count in order:
                     before_s = sum(page.cpu_times()[:2])
-                    took[count], measured, their_cpu_s = _train(
+                    took[count], step_s[count], measured, their_cpu_s = _train(
                         workspace, address, recipe_text(base, rows, f"{count} viewers"), count
                     )
                     latencies_ms += measured
@@ -40,6 +41,7 @@ def main() -> dict[str, object]:
                     if count:
                         viewers_share.append(their_cpu_s / took[count])
                 ratios.append(took[VIEWERS] / took[0])
+                step_ratios.append(step_s[VIEWERS] / step_s[0])
                 alone_s.append(took[0])
     figures = {
         "viewers": VIEWERS,
@@ -50,6 +52,7 @@ def main() -> dict[str, object]:
         },
         "training_alone_s": quartiles(alone_s),
         "training_with_viewers_ratio": quartiles(ratios),
+        "median_step_with_viewers_ratio": quartiles(step_ratios),
         # the viewers are on this machine's cores too, which those of a real page are not
         "cores_used": {
             "page_alone": quartiles(page_share[0]),
@@ -62,7 +65,7 @@ def main() -> dict[str, object]:
     return figures
 
 
-def _train(workspace: Path, address: str, recipe: str, viewers: int) -> tuple[float, list[float], float]:
+def _train(workspace: Path, address: str, recipe: str, viewers: int) -> tuple[float, float, list[float], float]:
     command = [sys.executable, "-m", "codex_space", "train", "-", "--json", "--workspace", str(workspace)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=clean_environ(), cwd=REPO
@@ -83,7 +86,8 @@ def _train(workspace: Path, address: str, recipe: str, viewers: int) -> tuple[fl
         watcher.join()
     else:
         _wait(process)
-    return training_seconds(workspace / "runs" / run_id), measured, their_cpu_s
+    job = workspace / "runs" / run_id
+    return training_seconds(job), median_step_seconds(job), measured, their_cpu_s
 
 
 def _wait(process: "subprocess.Popen[bytes]") -> None:
