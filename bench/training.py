@@ -1,5 +1,6 @@
 """A training run to measure with: an untrained 4M-parameter base and a recipe of about half a minute on 2 cores."""
 
+import itertools
 import json
 import statistics
 import sysconfig
@@ -93,7 +94,7 @@ def training_seconds(job: Path) -> float:
 def median_step_seconds(job: Path) -> float:
     """Return the median time between two logged steps: what the other guests of a shared machine disturb least."""
     times = sorted(logged_at(job).values())
-    return statistics.median(after - before for before, after in zip(times, times[1:], strict=False))
+    return statistics.median(after - before for before, after in itertools.pairwise(times))
 
 
 def logged_at(job: Path) -> dict[int, float]:
