@@ -1,7 +1,7 @@
 """On a CUDA machine: peak memory, tokens/s and MFU of the recipes' shapes, what each option buys, and bare TRL beside it.
 
 Models have random weights in the real shapes, so that nothing is downloaded; a run ends as soon as enough steps were
-logged. `BENCH_GPU=tiny` does the same on a CPU with tiny models, to try the script. `BENCH_GPU_CASES=fit,buys` picks.
+logged. `BENCH_GPU=tiny` does the same on a CPU with tiny models, to try the script. `BENCH_GPU_CASES` picks.
 """
 
 import contextlib
@@ -44,6 +44,7 @@ class Case:
     model: dict[str, Any] = field(default_factory=dict)
     train: dict[str, Any] = field(default_factory=dict)
     rows: str = "long"
+    kind: str = "sft"
     bare: bool = False
 
     @property
@@ -51,7 +52,7 @@ class Case:
         """What the worker is given, without paths."""
         usual = {"max_steps": 200, "learning_rate": 1e-4, "logging_steps": 2, "max_length": 2048}
         lora = {"lora": {"r": 16, "lora_alpha": 32}} if self.lora else {}
-        return {"kind": "sft", **lora, "validation": {"fraction": 0}, "train": {**usual, **self.train}}
+        return {"kind": self.kind, **lora, "validation": {"fraction": 0}, "train": {**usual, **self.train}}
 
 
 def _batch(size: int, **train: Any) -> dict[str, Any]:  # noqa: ANN401  # TRL's fields
@@ -68,10 +69,12 @@ FIT = [
     Case("7b qlora 1024x2", "7b", model={"load_in_4bit": True}, train=_batch(2, max_length=1024)),
     Case("7b lora", "7b", train=_batch(4)),
     Case("1.5b lora no checkpointing", "1.5b", train=_batch(4, gradient_checkpointing=False)),
+    Case("1.5b dpo lora", "1.5b", kind="dpo", rows="pairs", train=_batch(4)),
 ]
 _MIXED = {"shape": "1.5b", "rows": "mixed"}
 BUYS = [
     Case("rows as they are, batch 8", train=_batch(8), **_MIXED),
+    Case("grouped by length, batch 8", train=_batch(8, train_sampling_strategy="group_by_length"), **_MIXED),
     Case("packing bfd, 1 x 8192", train=_batch(1, max_length=8192, packing=True), **_MIXED),
     Case("packing bfd, 4 x 2048", train=_batch(4, packing=True), **_MIXED),
     Case("packing wrapped, 8 x 2048", train=_batch(8, packing=True, packing_strategy="wrapped"), **_MIXED),
@@ -106,14 +109,15 @@ def main() -> dict[str, object]:
         global CASE_S, WARM_STEPS, TIMED_STEPS
         CASE_S, WARM_STEPS, TIMED_STEPS = 120, 2, 4
     began = time.monotonic()
-    chosen = os.environ.get("BENCH_GPU_CASES", ",".join(GROUPS)).split(",")
+    # `fit,peer` are groups; `buys:eager` the cases of a group with that word in their name
+    chosen = [part.partition(":") for part in os.environ.get("BENCH_GPU_CASES", ",".join(GROUPS)).split(",")]
     figures: dict[str, Any] = {"gpu": _gpu_name(), "left_out": []}
     # memory-backed where there is room: a 7B model is written and read once
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
         folder = Path(name)
-        for group in chosen:
-            figures[group] = {}
-            for case in GROUPS[group]:
+        for group, _, word in chosen:
+            figures.setdefault(group, {})
+            for case in (case for case in GROUPS[group] if word in case.name):
                 if time.monotonic() - began > LIMIT_S:
                     figures["left_out"].append(f"{group}: {case.name}")
                     continue
@@ -136,7 +140,11 @@ def _measure(case: Case, folder: Path) -> dict[str, Any]:
         "datasets": [{"path": str(rows)}],
     }
     if IS_TINY:
-        recipe["train"] |= {"max_length": 128, "per_device_train_batch_size": 2, "torch_compile": False}
+        recipe["train"] |= {
+            "max_length": 1024 if case.kind == "dpo" else 128,
+            "per_device_train_batch_size": 2,
+            "torch_compile": False,
+        }
     durable.write_text(job.recipe, json.dumps(recipe))
     durable.write_json(job.launch, {"attempt": 1, "num_threads": 2 if IS_TINY else 8, "offline": True})
     module = "bench.bare_gpu" if case.bare else "codex_space.work"

@@ -46,21 +46,27 @@ def make_model(shape: dict[str, Any], folder: Path) -> int:
 
 
 def write_texts(path: Path, kind: str) -> Path:
-    """Write rows of the standard library: `long` ones that fill any max_length here, or `mixed` ones of 100 to 2,000 tokens."""
+    """Write rows of the standard library: `long` ones and `pairs` that fill any max_length here, `mixed` ones of 100 to 2,000 tokens."""
     if path.is_file():
         return path
     draw = random.Random(0)
     sources = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
     text = "\n".join(source.read_text(encoding="utf-8", errors="ignore") for source in sources)
     rows, at = [], 0
-    while at < len(text) and len(rows) < 4000:
+    while at < len(text) - 6000 and len(rows) < 4000:
         # one row in 200 ends within any max_length: a set in which none does is refused
         size = (
-            (300 if len(rows) % 200 == 9 else 12_000)
-            if kind == "long"
+            (2300 if len(rows) % 200 == 9 else 12_000)
+            if kind != "mixed"
             else int(min(6000, max(300, draw.lognormvariate(7.0, 0.8))))
         )
-        rows.append(json.dumps({"text": text[at : at + size]}) + "\n")
+        part = text[at : at + size]
+        row = (
+            {"prompt": part[:2000], "chosen": part[2000:], "rejected": part[:1:-1]}
+            if kind == "pairs"
+            else {"text": part}
+        )
+        rows.append(json.dumps(row) + "\n")
         at += size
     path.write_text("".join(rows), encoding="utf-8")
     return path
