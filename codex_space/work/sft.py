@@ -23,6 +23,7 @@ def run(attempt: Attempt) -> None:
             cure="Set chat_template: codex, or train on the whole conversation with train.assistant_only_loss: false.",
         )
     config = start.arguments(SFTConfig, assistant_only_loss=masked)
+    _fit_packing(start, config)
     pairs = start.prepared.format == "prompt_completion" and start.as_chat
     try:
         trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read(_as_turns if pairs else None))
@@ -34,6 +35,25 @@ def run(attempt: Attempt) -> None:
         raise
     sequences = token_check.from_labels(trainer.train_dataset, "labels")
     tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+
+
+def _fit_packing(start: tuning.Start, config: SFTConfig) -> None:
+    """Take one packed row at a time where attention is not FlashAttention's, the rows of a step staying as many.
+
+    TRL lays a micro-batch of packed rows end to end. FlashAttention takes that as separate texts; the others get a dense
+    mask of its length squared, which for several rows costs that many times the memory and time of one.
+    """
+    attention, rows = start.recipe.model.attn_implementation, config.per_device_train_batch_size
+    is_flat = config.padding_free or (config.packing and config.packing_strategy.startswith("bfd"))
+    if not is_flat or attention.startswith("flash") or rows == 1:
+        return
+    config.per_device_train_batch_size = config.per_device_eval_batch_size = 1
+    config.gradient_accumulation_steps *= rows
+    start.attempt.say(
+        "warning",
+        text=f"packing with {attention} attention takes one packed row at a time: per_device_train_batch_size {rows} became "
+        f"gradient_accumulation_steps {config.gradient_accumulation_steps}; each step sees as many rows as before",
+    )
 
 
 class _Trainer(tuning.Ours, SFTTrainer):

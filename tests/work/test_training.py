@@ -206,3 +206,45 @@ def test_no_step_is_taken_past_the_end_of_a_finished_run(make_job):
     assert job.run(attempt=2, resume_from_step=5) == 0
     assert [event["step"] for event in job.said("done")] == [5, 5]
     assert math.isfinite(job.curve("loss")[-1][1])
+
+
+@pytest.mark.parametrize("rows", [chat_rows(), [{"prompt": f"Say {i}", "completion": f"It is {i}"} for i in range(40)]])
+def test_packed_rows_do_not_see_each_other(make_job, rows):
+    """One step over all rows: its loss is that of the rows one by one, and not that of rows that run on into each other."""
+    first = {}
+    options = {"alone": {}, "bfd": {"packing": True}, "bfd_split": {"packing": True}, "wrapped": {"packing": True}}
+    for number, (name, train) in enumerate(options.items()):
+        train = {**train, "packing_strategy": name} if train else {}
+        train |= {"max_steps": 1, "per_device_train_batch_size": 40}
+        job = make_job(sft_recipe(validation={"fraction": 0}, train=train), rows, f"20261121-00153{number}-sft-aaaa")
+        assert job.run() == 0, job.sentence
+        first[name] = job.curve("loss")[0][1]
+        told = [event["text"] for event in job.said("warning")]
+        assert any("gradient_accumulation_steps 40" in text for text in told) == name.startswith("bfd")
+    assert first["bfd"] == pytest.approx(first["alone"], abs=1e-4)
+    assert first["bfd_split"] == pytest.approx(first["alone"], abs=1e-4)
+    assert first["wrapped"] != pytest.approx(first["alone"], abs=1e-4)
+
+
+@pytest.mark.parametrize("train", [{"neftune_noise_alpha": 5.0}, {"loss_type": "dft"}])
+def test_noise_on_the_embeddings_and_the_dft_loss_reach_the_trainer(make_job, train):
+    losses = []
+    for number, extra in enumerate(({}, train)):
+        job = make_job(sft_recipe(train={"max_steps": 2, **extra}), chat_rows(), f"20261121-00153{number}-sft-aaaa")
+        assert job.run() == 0, job.sentence
+        losses.append(job.curve("loss")[0][1])
+    assert losses[0] != pytest.approx(losses[1], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "option"),
+    [
+        (chat_rows(), "assistant_only_loss"),
+        ([{"prompt": f"Say {i}", "completion": f"It is {i}"} for i in range(20)], "completion_only_loss"),
+    ],
+)
+def test_whole_conversations_are_trained_where_that_is_asked(make_job, rows, option):
+    job = make_job(sft_recipe(validation={"fraction": 0}, train={option: False}), rows)
+    assert job.run("--check") == 0, job.sentence
+    ready = job.said("ready")[0]
+    assert ready["trained_tokens"] == ready["total_tokens"]
