@@ -7,6 +7,7 @@ from collections.abc import Callable
 from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
 from codex_space.services import from_hub, runs
+from codex_space.services.alerts import SCORE
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
 
@@ -38,6 +39,10 @@ def show(args: argparse.Namespace) -> int:
         print(
             f"checkpoint step {row.step}: {row.size_bytes / 1e6:.1f} MB, Hub: {row.upload} {row.upload_error}".rstrip()
         )
+    for alert in summary["alerts"]:
+        print(f"{alert['kind'].replace('_', ' ')}: {alert['text']} {alert['action']}")
+    if summary["score"] is not None:
+        print(f"progress score: {summary['score']:.2f} of 1 ({SCORE})")
     print(f"\n{run.recipe}", end="")
     return 0
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import threading
 from collections import deque
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from codex_space.jobs.tail import tail
 from codex_space.services import evaluations
 from codex_space.services.context import Context
 from codex_space.services.models import machine
+from codex_space.services.summary import health
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import metrics
 from codex_space.store import runs as run_rows
@@ -18,6 +20,7 @@ from codex_space.store.runs import ACTIVE, FINAL, Run
 
 REFRESH_S = 0.5
 WATCHED_S = 15.0  # a run nobody asked for in this long is not refreshed
+HEALTH_S = 5.0  # alerts read the curves anew at most so often
 HISTORY = 60  # snapshots a slow viewer may lag behind and still get only what is new
 MAX_POINTS = 1000
 POLL_FAST_MS, POLL_SLOW_MS = 1000, 4000
@@ -41,6 +44,9 @@ class _Watched:
     added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))  # (snapshot before, new)
     pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
     cached: dict[int, bytes] = field(default_factory=dict)
+    health: dict[str, Any] = field(default_factory=dict)
+    health_at: float = -math.inf
+    health_of: dict[str, int] | None = None  # the last steps it was read from
 
 
 class Live:
@@ -143,6 +149,8 @@ class Live:
                 if newest[name] > after:
                     new[name] = _curve(self._ctx, run_id, name, after)
         _pace(watched, run, now)
+        if now - watched.health_at >= HEALTH_S and watched.health_of != newest:
+            watched.health, watched.health_at, watched.health_of = health(self._ctx, run), now, newest
         head = self._head(run, watched)
         if watched.seq and not cut and not new and head == watched.head:
             return True
@@ -170,6 +178,7 @@ class Live:
                 for row in rows
             ],
             "evaluations": evaluations.list_of_run(self._ctx, run.id),
+            **watched.health,
             "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
         }
 

@@ -3,13 +3,14 @@
 from typing import Any
 
 from codex_space.core.events import read_events
-from codex_space.services import runs
+from codex_space.services import alerts, runs
 from codex_space.services.context import Context
 from codex_space.store import evaluations, metrics
+from codex_space.store.runs import Run
 
 
 def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
-    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, checkpoints, evaluations, seconds}."""
+    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, checkpoints, evaluations, alerts, ...}."""
     run = runs.show(ctx, run_id)
     job = ctx.workspace.job(run.id)
     losses = metrics.read_curve(ctx.db, run.id, "loss", max_points=4000)
@@ -41,8 +42,16 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
             }
             for row in evaluations.of_writer(ctx.db, run.id)
         ],
+        **health(ctx, run),
         "seconds": round((run.ended_at or ctx.clock()) - (run.started_at or run.created_at), 1),
     }
+
+
+def health(ctx: Context, run: Run) -> dict[str, Any]:
+    """Return {alerts, score} as the curves are now."""
+    curves = {name: metrics.read_curve(ctx.db, run.id, name, max_points=400) for name in alerts.METRICS}
+    found = alerts.find(curves, max_steps=run.max_steps)
+    return {"alerts": alerts.as_dicts(found), "score": alerts.score(curves, max_steps=run.max_steps)}
 
 
 def _rows(ctx: Context, run_id: str) -> int | None:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-import psutil
-import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -20,6 +18,8 @@ from codex_space.core.recipe import TrainingRecipe
 from codex_space.grade.library import ASKED, PASS_RATE
 from codex_space.work import checkpoint, environment
 from codex_space.work.attempt import Attempt
+from codex_space.work.machine import Machine
+from codex_space.work.speed import Speed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,9 @@ class Reporter(TrainerCallback):
         self._judged: list[tuple[int, float]] = [(int(at), float(value)) for at, value in saved.get("judged", [])]
         self._evaluated_step = int(saved.get("evaluated_step", attempt.resume_from_step))
         self._is_due = False
-        self._pace = _Pace(monotonic)
+        self.speed = Speed(monotonic)
+        self._machine = Machine(monotonic)
+        self._is_fp16 = False
         self._every_steps = 1
         self.was_stopped = self._asks_after_save = False
         self.ended_early = self._why_early(attempt.resume_from_step)
@@ -75,11 +77,12 @@ class Reporter(TrainerCallback):
                 raise _EndedEarly
         if not step or (self._is_asked(step, at_checkpoint=True) and not self._was_asked(step)):
             self._ask(step)  # a run that was cut off while it answered is asked again where it goes on
-        self._pace.begin(state.num_input_tokens_seen)
+        self._is_fp16 = args.fp16
+        self.speed.begin(state.num_input_tokens_seen)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Leave the time of evaluation and saving out of the speed."""
-        self._pace.go_on()
+        self.speed.begin_step()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Decide what follows this step."""
@@ -97,10 +100,11 @@ class Reporter(TrainerCallback):
         control.should_log = control.should_log or control.should_save
         is_asked = self._is_asked(state.global_step, at_checkpoint=due) and not self.was_stopped
         if control.should_save or control.should_evaluate or is_asked:
-            self._pace.pause()
+            self.speed.pause()
         self._asks_after_save = is_asked and control.should_save
         if is_asked and not control.should_save:
             self._ask(state.global_step)
+        self.speed.end_step()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Write the numbers of this step; a loss that is no number ends the run before it can be saved."""
@@ -109,9 +113,11 @@ class Reporter(TrainerCallback):
         metrics = {name: float(value) for name, value in logs.items() if _is_curve(name, value)}
         if not metrics:
             return
+        if self._is_fp16 and not math.isfinite(metrics.get("grad_norm", 0.0)):
+            del metrics["grad_norm"]  # the scaler has left this step out and tries again with a smaller scale
+        metrics |= self._perplexities(metrics)
         if "loss" in metrics:
-            metrics["tokens_per_s"] = self._pace.tokens_per_s(state.num_input_tokens_seen)
-            metrics["memory_mib"] = _memory_mib()
+            metrics |= {**self.speed.metrics(state.num_input_tokens_seen), **self._machine.metrics()}
         self._metrics.update(metrics)
         if any(name.startswith("eval_") for name in metrics):
             self._evaluated_step = state.global_step
@@ -120,6 +126,7 @@ class Reporter(TrainerCallback):
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("step %s/%s  %s", state.global_step, state.max_steps, shown)
         _require_numbers(metrics, state.global_step)
+        self.speed.end_step()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Make what the trainer has just saved a complete checkpoint, and say so."""
@@ -147,6 +154,13 @@ class Reporter(TrainerCallback):
         log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
         if self._asks_after_save:  # saved first: an evaluation that dies takes no work with it
             self._ask(step)
+
+    def _perplexities(self, metrics: dict[str, float]) -> dict[str, float]:
+        """Return e to the loss where the loss is the tokens' own; past e^20 it says nothing."""
+        if getattr(self._recipe, "kind", "") not in {"sft", "pretrain"} or self._recipe.train.get("loss_type") == "dft":
+            return {}
+        named = {"loss": "perplexity", "eval_loss": "eval_perplexity"}
+        return {named[name]: math.exp(value) for name, value in metrics.items() if name in named and value < 20}
 
     @property
     def _by_pass_rate(self) -> bool:
@@ -189,31 +203,6 @@ class _EndedEarly(Exception):  # noqa: N818  # no error
     """The evaluation that a stop left out says that the run is over; not one step more is taken."""
 
 
-class _Pace:
-    """Tokens a second between two logs, pauses left out."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._since_s, self._tokens, self._paused_at_s = 0.0, 0, None
-
-    def begin(self, num_tokens: int) -> None:
-        self._since_s, self._tokens = self._monotonic(), num_tokens
-
-    def pause(self) -> None:
-        self._paused_at_s: float | None = self._monotonic()
-
-    def go_on(self) -> None:
-        if self._paused_at_s is not None:
-            self._since_s += self._monotonic() - self._paused_at_s
-            self._paused_at_s = None
-
-    def tokens_per_s(self, num_tokens: int) -> float:
-        now_s = self._paused_at_s if self._paused_at_s is not None else self._monotonic()
-        speed = (num_tokens - self._tokens) / max(now_s - self._since_s, 1e-9)
-        self._since_s, self._tokens = now_s, num_tokens
-        return speed
-
-
 def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) -> None:  # noqa: ANN401  # JSON values
     """Say `ready`, train from the start or the checkpoint, say `done`.
 
@@ -231,6 +220,8 @@ def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) 
         attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return
     reporter.evaluate = trainer.evaluate
+    length = getattr(attempt.recipe, "block_size", 0) or ready["total_tokens"] / max(ready["num_rows"], 1)
+    reporter.speed.know(trainer, cast("TrainingRecipe", attempt.recipe), length)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(reporter)
     attempt.stop.is_training = True
@@ -257,9 +248,3 @@ def _require_numbers(metrics: dict[str, float], step: int) -> None:
                 where="training",
                 cure="Lower train.learning_rate, add warmup_steps, or look for broken rows.",
             )
-
-
-def _memory_mib() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
-    return psutil.Process().memory_info().rss / 2**20

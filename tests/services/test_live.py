@@ -174,3 +174,25 @@ def test_an_answer_that_is_ready_waits_for_no_look_at_the_store(ctx, run):
     live.run_bytes(run.id, 0)
     with live._lock:  # held while the store is read
         assert live.ready_bytes(run.id, 0)
+
+
+def test_alerts_and_score_come_with_the_snapshot_and_are_read_anew_at_most_every_five_seconds(ctx, run, monkeypatch):
+    now = [100.0]
+    ctx = dataclasses.replace(ctx, clock=lambda: now[0])
+    live = Live(ctx)
+    log(ctx, run, 1, 40)
+    metrics.add_points(ctx.db, run.id, [("grad_norm", step, 0.0, float(step)) for step in range(1, 41)])
+    body = ask(live, run)
+    assert [alert["kind"] for alert in body["alerts"]] == ["zero_gradients"]
+    assert body["score"] == pytest.approx(0.3 * 0.04)
+    metrics.add_points(ctx.db, run.id, [("grad_norm", step, 1.0, float(step)) for step in range(41, 51)])
+    for at, kinds in ((102.0, ["zero_gradients"]), (106.0, [])):
+        now[0] = at
+        live.refresh(at)
+        assert [alert["kind"] for alert in ask(live, run)["alerts"]] == kinds
+
+
+def test_a_run_without_curves_has_no_alerts(ctx, run):
+    body = ask(Live(ctx), run)
+    assert body["alerts"] == []
+    assert body["score"] is None

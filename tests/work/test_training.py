@@ -23,7 +23,12 @@ def test_a_run_tells_its_whole_story_in_events(make_job):
     assert 0 < ready["trained_tokens"] < ready["total_tokens"]
     assert [event["step"] for event in job.said("checkpoint")] == [5, 10]
     first = job.said("log")[0]
-    assert {"loss", "learning_rate", "grad_norm", "tokens_per_s", "memory_mib"} <= set(first["metrics"])
+    assert {
+        "loss", "perplexity", "learning_rate", "grad_norm", "tokens_per_s", "data_wait", "memory_mib", "cpu_percent", "ram_percent",
+    } <= set(first["metrics"])  # fmt: skip
+    assert first["metrics"]["perplexity"] == pytest.approx(math.exp(first["metrics"]["loss"]))
+    assert 0 <= first["metrics"]["data_wait"] <= 1
+    assert [step for step, _ in job.curve("eval_perplexity")] == [5, 10]
     assert first["step"] == 1
     assert [step for step, _ in job.curve("eval_loss")] == [5, 10]
     assert "stopped" not in job.said("done")[0]
