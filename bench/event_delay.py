@@ -14,7 +14,7 @@ STEPS = 100
 CHROMIUM = shutil.which("chromium") or "chromium"
 # The chart says in data-step which step it has drawn last; note when each value appears.
 OBSERVE = """() => {
-  const chart = document.querySelector('#runs-chart [data-step]');
+  const chart = document.querySelector('#runs-chart .cs-chart-host [data-step]');
   window.drawn = {};
   new MutationObserver(() => { window.drawn[chart.dataset.step] ??= Date.now() / 1000; })
     .observe(chart, {attributes: true, attributeFilter: ['data-step']});
@@ -42,7 +42,7 @@ def main() -> dict[str, object]:
             process.stdin.close()
             page.goto(address)
             page.get_by_role("tab", name="Runs", exact=True).click()
-            page.locator("#runs-chart [data-step]").wait_for(state="attached", timeout=60_000)
+            page.locator("#runs-chart .cs-chart-host [data-step]").wait_for(state="attached", timeout=60_000)
             page.evaluate(OBSERVE)
             watched_from = time.time()
             process.wait(600)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
 from codex_space.services import from_hub, runs
-from codex_space.services.alerts import SCORE
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
 
@@ -42,7 +41,7 @@ def show(args: argparse.Namespace) -> int:
     for alert in summary["alerts"]:
         print(f"{alert['kind'].replace('_', ' ')}: {alert['text']} {alert['action']}")
     if summary["score"] is not None:
-        print(f"progress score: {summary['score']:.2f} of 1 ({SCORE})")
+        print(f"progress score: {summary['score']:.2f} of 1 ({summary['score_formula']})")
     print(f"\n{run.recipe}", end="")
     return 0
 

@@ -7,7 +7,6 @@ Every line holds `t` (seconds since the epoch) and `e` (its type):
     ready       {max_steps, num_rows, trained_tokens, total_tokens, ...}   preflight passed
     log         {step, epoch, metrics: {name: float}}
     checkpoint  {step, size_bytes, metrics}          complete on disk (manifest written)
-    sample      {step, prompt, text}
     samples     {step, benchmark, num_samples, protocol}   answers begin to be written to the evaluation's folder
     warning     {text}
     failed      {what, where, cure}                  a sentence for a person

@@ -4,12 +4,14 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from codex_space.core.errors import RunError
 
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[a-z]+-[a-z0-9]{4}")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_SAMPLES = re.compile(r"step-(\d{1,15})\.json")
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # no l, o, 0, 1: ids are read aloud
 
 
@@ -99,6 +101,15 @@ class JobDir:
     def evaluation(self, step: int, benchmark: str) -> Path:
         """Return the folder of a model's answers to a benchmark at that step: samples, verdicts, results."""
         return self.root / "evaluations" / f"step-{step}" / benchmark
+
+    def samples(self, step: int) -> Path:
+        """Return the file of what the model wrote after that step (JSON)."""
+        return self.root / "samples" / f"step-{step}.json"
+
+    def sample_steps(self) -> list[int]:
+        """Return the first thousand steps that have samples, in order."""
+        found = (_SAMPLES.fullmatch(path.name) for path in islice((self.root / "samples").glob("step-*.json"), 1000))
+        return sorted(int(match[1]) for match in found if match)
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of the checkpoint at that optimizer step."""

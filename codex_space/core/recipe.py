@@ -149,6 +149,20 @@ class EvaluateSection(Asking):
     )
 
 
+class SamplesSection(Section):
+    """What the model in training writes to the same few prompts, side by side over time; greedy, so that only it changes."""
+
+    prompts: list[Annotated[str, Field(min_length=1, max_length=4000)]] = Field(
+        default=[], max_length=8, description="At most 8; empty takes three of the validation rows."
+    )
+    every_steps: int = Field(
+        default=50,
+        ge=1,
+        description="Optimizer steps between two samples; made longer where a run would have over 100.",
+    )
+    max_new_tokens: int = Field(default=64, ge=1, le=1024, description="Longest answer, in tokens.")
+
+
 class HubSection(Section):
     """Where checkpoints are pushed."""
 
@@ -200,6 +214,9 @@ class TrainingRecipe(BaseRecipe):
     hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
     evaluate: EvaluateSection | None = Field(
         default=None, description="Benchmarks asked while training; empty for none."
+    )
+    samples: SamplesSection | None = Field(
+        default=None, description="Answers to a few prompts while training; `{}` for the usual ones, empty for none."
     )
 
     @model_validator(mode="after")
@@ -305,8 +322,9 @@ class RewardRecipe(TuningRecipe):
 
     @model_validator(mode="after")
     def _writes_no_answers(self) -> "RewardRecipe":
-        if self.evaluate:
-            raise ValueError("a reward model scores answers and writes none: leave the evaluate section out")
+        for name in ("evaluate", "samples"):
+            if getattr(self, name):
+                raise ValueError(f"a reward model scores answers and writes none: leave the {name} section out")
         return self
 
 

@@ -80,8 +80,8 @@ def _diverged(curves: Curves) -> Alert | None:
     rates = curves.get("learning_rate")
     peak = max(rates.values) if rates and rates.values else 0.0
     rate = f" train.learning_rate={peak / 10:.2g}, a tenth of now" if peak else " a tenth of the learning rate"
-    text = f"The loss was {low:.3g} and is {smooth[-1]:.3g} again: the run has diverged."
-    return Alert("diverged", text, f"Stop it and start again with{rate}.", loss.steps[at])
+    text = f"The loss was {low:.3g} and is now {smooth[-1]:.3g}: the run has diverged."
+    return Alert("diverged", text, f"Start again with{rate}.", loss.steps[at])
 
 
 def _zero_gradients(curves: Curves) -> Alert | None:

@@ -178,6 +178,7 @@ class Live:
                 for row in rows
             ],
             "evaluations": evaluations.list_of_run(self._ctx, run.id),
+            "samples": self._ctx.workspace.job(run.id).sample_steps(),
             **watched.health,
             "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
         }

@@ -25,6 +25,9 @@ from codex_space.store import runs as run_rows
 from codex_space.store.checkpoints import Checkpoint
 from codex_space.store.runs import ACTIVE, FINAL, Run, Verb
 
+MAX_SAMPLES_BYTES = 1 << 20
+"""Eight answers of 1,024 tokens are far less."""
+
 
 def submit(
     ctx: Context, text: str, *, overrides: tuple[str, ...] | list[str] = (), request_key: str | None = None
@@ -203,6 +206,22 @@ def retry_upload(ctx: Context, run_id: str, step: int) -> None:
 def log_tail(ctx: Context, run_id: str, *, lines: int = 200, search: str = "") -> str:
     """Return the last lines of the worker's log, those that hold `search` where given."""
     return tail(ctx.workspace.job(show(ctx, run_id).id).log, lines=lines, search=search)
+
+
+def read_samples(ctx: Context, run_id: str, step: int) -> list[dict[str, Any]]:
+    """Return [{prompt, expected, text}] of what the model wrote after that step.
+
+    Raises:
+        RunError: It wrote nothing there.
+    """
+    job = ctx.workspace.job(show(ctx, run_id).id)
+    path = job.samples(step)
+    known = step in job.sample_steps() and path.stat().st_size <= MAX_SAMPLES_BYTES
+    rows = (durable.read_json(path) or {}).get("samples") if known else None
+    if not isinstance(rows, list):
+        raise RunError(f"there are no samples of step {step:,}", where=run_id)
+    texts = ("prompt", "expected", "text")
+    return [{name: str(row.get(name) or "") for name in texts} for row in rows[:8] if isinstance(row, dict)]
 
 
 def differences(ctx: Context, run_id: str, other_id: str) -> list[tuple[str, Any, Any]]:

@@ -48,10 +48,11 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
 
 
 def health(ctx: Context, run: Run) -> dict[str, Any]:
-    """Return {alerts, score} as the curves are now."""
+    """Return {alerts, score, score_formula} as the curves are now."""
     curves = {name: metrics.read_curve(ctx.db, run.id, name, max_points=400) for name in alerts.METRICS}
     found = alerts.find(curves, max_steps=run.max_steps)
-    return {"alerts": alerts.as_dicts(found), "score": alerts.score(curves, max_steps=run.max_steps)}
+    score = alerts.score(curves, max_steps=run.max_steps)
+    return {"alerts": alerts.as_dicts(found), "score": score, "score_formula": alerts.SCORE}
 
 
 def _rows(ctx: Context, run_id: str) -> int | None:

@@ -53,6 +53,10 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
     def read_datasets(_: Request) -> Response:
         return _json({"seq": 0, "html": render_list(datasets.list_datasets(ctx))})
 
+    def read_samples(request: Request) -> Response:
+        step = request.path_params["step"]
+        return _json({"step": step, "samples": runs.read_samples(ctx, request.path_params["run_id"], step)})
+
     def read_log(request: Request) -> Response:
         run = runs.show(ctx, request.path_params["run_id"])
         log = ctx.workspace.job(run.id).log
@@ -67,6 +71,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),
         Route("/api/runs/{run_id}/live", read_run),
+        Route("/api/runs/{run_id}/samples/{step:int}", _guarded(read_samples)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
         *_evaluation_routes(ctx),
     ]

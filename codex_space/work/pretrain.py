@@ -12,7 +12,7 @@ from codex_space.core.errors import DataError, ModelError
 from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import PretrainRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import arguments, benchmark, models, report, rows, tokenizer, tokens
+from codex_space.work import arguments, benchmark, models, report, rows, samples, tokenizer, tokens
 from codex_space.work.attempt import Attempt
 from codex_space.work.tokens import Blocks, TokenFile
 
@@ -56,10 +56,14 @@ def run(attempt: Attempt) -> None:
         processing_class=words,
     )
     num_tokens = len(blocks) * recipe.block_size
+    reporter = report.Reporter(
+        attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)
+    )
+    reporter.sampler = samples.make(attempt, trainer, words, prepared, as_chat=False)
     report.train(
         attempt,
         trainer,
-        report.Reporter(attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)),
+        reporter,
         num_rows=prepared.num_train,
         trained_tokens=num_tokens,
         total_tokens=train.num_tokens,

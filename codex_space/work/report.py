@@ -19,6 +19,7 @@ from codex_space.grade.library import ASKED, PASS_RATE
 from codex_space.work import checkpoint, environment
 from codex_space.work.attempt import Attempt
 from codex_space.work.machine import Machine
+from codex_space.work.samples import Sampler
 from codex_space.work.speed import Speed
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Reporter(TrainerCallback):
         self._attempt, self._recipe = attempt, attempt.recipe
         self._evaluates, self._base_model, self._finish = evaluates, base_model, finish
         self._examine = examine
+        self.sampler: Sampler | None = None
         self._metrics: dict[str, float] = {}
         saved = (durable.read_json(attempt.resume_from / MANIFEST) or {}) if attempt.resume_from else {}
         self._judged: list[tuple[int, float]] = [(int(at), float(value)) for at, value in saved.get("judged", [])]
@@ -58,7 +60,8 @@ class Reporter(TrainerCallback):
         self._machine = Machine(monotonic)
         self._is_fp16 = False
         self._every_steps = 1
-        self.was_stopped = self._asks_after_save = False
+        self.was_stopped = False
+        self._asked_after_save: list[Callable[[int], None]] = []
         self.ended_early = self._why_early(attempt.resume_from_step)
         self.evaluate: Callable[[], object] = lambda: None
         """The trainer's own, for an evaluation that a stop left out."""
@@ -75,8 +78,9 @@ class Reporter(TrainerCallback):
             self.evaluate()
             if self.ended_early:
                 raise _EndedEarly
-        if not step or (self._is_asked(step, at_checkpoint=True) and not self._was_asked(step)):
-            self._ask(step)  # a run that was cut off while it answered is asked again where it goes on
+        if self.sampler:
+            self.sampler.begin(state.max_steps)
+        self._ask(step, self._due(step, at_checkpoint=True, again=True))
         self._is_fp16 = args.fp16
         self.speed.begin(state.num_input_tokens_seen)
 
@@ -98,12 +102,12 @@ class Reporter(TrainerCallback):
             control.should_evaluate = False
         # A log at each checkpoint: what is averaged over steps then starts afresh there, as it does after a resume.
         control.should_log = control.should_log or control.should_save
-        is_asked = self._is_asked(state.global_step, at_checkpoint=due) and not self.was_stopped
-        if control.should_save or control.should_evaluate or is_asked:
+        asked = [] if self.was_stopped else self._due(state.global_step, at_checkpoint=due)
+        if control.should_save or control.should_evaluate or asked:
             self.speed.pause()
-        self._asks_after_save = is_asked and control.should_save
-        if is_asked and not control.should_save:
-            self._ask(state.global_step)
+        self._asked_after_save = asked if control.should_save else []
+        if not control.should_save:
+            self._ask(state.global_step, asked)
         self.speed.end_step()
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
@@ -152,8 +156,7 @@ class Reporter(TrainerCallback):
         job.save_request.unlink(missing_ok=True)
         checkpoint.rotate(job, self._recipe.checkpoints)
         log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
-        if self._asks_after_save:  # saved first: an evaluation that dies takes no work with it
-            self._ask(step)
+        self._ask(step, self._asked_after_save)  # saved first: an evaluation that dies takes no work with it
 
     def _perplexities(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return e to the loss where the loss is the tokens' own; past e^20 it says nothing."""
@@ -194,9 +197,23 @@ class Reporter(TrainerCallback):
         names = section.benchmarks if section else []
         return all((self._attempt.job.evaluation(step, name) / ASKED).is_file() for name in names)
 
-    def _ask(self, step: int) -> None:
-        if self._examine and not self._attempt.is_stop_asked():
-            self._examine(step)
+    def _due(self, step: int, *, at_checkpoint: bool, again: bool = False) -> list[Callable[[int], None]]:
+        """Return what the model is asked after this step.
+
+        With `again` only what is not answered yet: a run that was cut off while it answered is asked where it goes on.
+        """
+        due: list[Callable[[int], None]] = []
+        is_answered = again and step > 0 and self._was_asked(step)
+        if self._examine and self._is_asked(step, at_checkpoint=at_checkpoint) and not is_answered:
+            due.append(self._examine)
+        if self.sampler and self.sampler.is_due(step) and not (again and self.sampler.was_done(step)):
+            due.append(self.sampler.run)
+        return due
+
+    def _ask(self, step: int, due: list[Callable[[int], None]]) -> None:
+        for each in due:
+            if not self._attempt.is_stop_asked():
+                each(step)
 
 
 class _EndedEarly(Exception):  # noqa: N818  # no error

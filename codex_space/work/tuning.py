@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, Trai
 from codex_space.core.errors import DataError, ModelError, RecipeError
 from codex_space.core.recipe import TuningRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import adapters, arguments, benchmark, models, report, rows, templates, token_check
+from codex_space.work import adapters, arguments, benchmark, models, report, rows, samples, templates, token_check
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -198,6 +198,7 @@ def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
         finish=finish,
         examine=benchmark.examiner(attempt, trainer, start.tokenizer) if writes else None,
     )
+    reporter.sampler = samples.make(attempt, trainer, start.tokenizer, start.prepared, as_chat=start.as_chat)
     report.train(
         attempt,
         trainer,

@@ -119,7 +119,7 @@ def wait_for_step(page, run_id, step):
 
 
 def drawn_step(tab):
-    return int(tab.page.locator("#runs-chart [data-step]").get_attribute("data-step") or 0)
+    return int(tab.page.locator("#runs-chart .cs-chart-host [data-step]").get_attribute("data-step") or 0)
 
 
 @pytest.fixture

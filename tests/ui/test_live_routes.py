@@ -134,3 +134,37 @@ def test_the_first_model_is_named_by_its_three_runs(page, ctx):
     assert read(page, "/api/first-model") == {"runs": []}
     made = first_model.start(ctx)
     assert read(page, "/api/first-model")["runs"] == [made.tokenizer.id, made.pretrain.id, made.sft.id]
+
+
+def test_samples_are_listed_and_read_by_step(ctx, page, run):
+    path = ctx.workspace.job(run.id).samples(50)
+    path.parent.mkdir()
+    rows = [{"prompt": "Add.", "expected": "a + b", "text": "a - b", "num_tokens": 3}]
+    path.write_text(json.dumps({"step": 50, "samples": rows}))
+    assert read(page, f"/api/runs/{run.id}/live")["samples"] == [50]
+    found = read(page, f"/api/runs/{run.id}/samples/50")
+    assert found == {"step": 50, "samples": [{"prompt": "Add.", "expected": "a + b", "text": "a - b"}]}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"samples": 3}', '{"samples": [' + "[" * 50_000, " " * (1 << 20) + '{"samples": []}']
+)
+def test_samples_of_any_content_do_no_harm(ctx, page, run, content):
+    path = ctx.workspace.job(run.id).samples(50)
+    path.parent.mkdir()
+    path.write_text(content)
+    assert page.ask(f"/api/runs/{run.id}/samples/50").status == 404
+
+
+@pytest.mark.parametrize("step", ["51", "x", "-1", "9" * 400, "..%2f..%2frecipe"])
+def test_a_step_without_samples_is_not_found(page, run, step):
+    assert page.ask(f"/api/runs/{run.id}/samples/{step}").status == 404
+
+
+def test_samples_are_read_through_no_link(ctx, page, run, tmp_path):
+    secret = tmp_path / "secret.json"
+    secret.write_text('{"samples": [{"text": "secret"}]}')
+    path = ctx.workspace.job(run.id).samples(50)
+    path.parent.mkdir()
+    path.symlink_to(secret)
+    assert page.ask(f"/api/runs/{run.id}/samples/50").status == 404

@@ -7,13 +7,26 @@
   const colourOf = (id) => { if (!colours.has(id)) colours.set(id, colours.size); return colours.get(id); };
   const tell = () => document.dispatchEvent(new CustomEvent("codex-chosen"));
   const METRICS = {
-    loss: ["Loss", "nats per token"], eval_loss: ["Validation loss", "nats per token"], learning_rate: ["Learning rate", ""],
-    grad_norm: ["Gradient norm", ""], tokens_per_s: ["Speed", "tokens/s"], memory_mib: ["Memory", "MiB"],
-    eval_bits_per_byte: ["Validation bits per byte", "bits/byte"], mean_token_accuracy: ["Token accuracy", "share of tokens right"],
-    entropy: ["Entropy", "nats per token"], num_tokens: ["Tokens seen", "tokens"], epoch: ["Epoch", "passes over the rows"],
+    loss: ["Loss", "nats per token"], perplexity: ["Perplexity", "tokens"], bits_per_byte: ["Bits per byte", "bits/byte"],
+    mean_token_accuracy: ["Token accuracy", "share of tokens right"], entropy: ["Entropy", "nats per token"], nll_loss: ["Loss of the chosen answers", "nats per token"],
+    "rewards/margins": ["Reward margin", "chosen less rejected"], "rewards/accuracies": ["Pairs ranked right", "share"], "rewards/chosen": ["Reward of the chosen", ""],
+    "rewards/rejected": ["Reward of the rejected", ""], accuracy: ["Pairs ranked right", "share"], margin: ["Reward margin", "chosen less rejected"], mean_reward: ["Mean reward", ""],
+    "logps/chosen": ["Log probability of the chosen", "nats"], "logps/rejected": ["Log probability of the rejected", "nats"], kl: ["KL to the reference", "nats"],
+    learning_rate: ["Learning rate", ""], grad_norm: ["Gradient norm", ""],
+    tokens_per_s: ["Speed", "tokens/s"], mfu: ["Share of the GPU's peak (MFU)", "of its dense peak"], data_wait: ["Waiting for data", "share of the time"], num_tokens: ["Tokens seen", "tokens"],
+    gpu_percent: ["GPU busy", "% of the time"], gpu_memory_mib: ["GPU memory, all programs", "MiB"], memory_mib: ["Memory of the run", "MiB"], gpu_temperature_c: ["GPU temperature", "\u00b0C"],
+    gpu_power_w: ["GPU power", "W"], cpu_percent: ["Processors busy", "%"], ram_percent: ["RAM in use", "%"],
   };
   const PASS = "pass@1 ";
-  const metricOf = (name) => METRICS[name] || (name.startsWith(PASS) ? [`pass@1 on ${name.slice(PASS.length)}`, "share of problems solved"] : [name, ""]);
+  const plain = (name) => name.replace(/^eval_/, "");
+  const metricOf = (name) => {
+    if (name.startsWith(PASS)) return [`pass@1 on ${name.slice(PASS.length)}`, "share of problems solved"];
+    const [title, unit] = METRICS[plain(name)] || [plain(name), ""];
+    return [name === plain(name) ? title : `Validation: ${title[0].toLowerCase()}${title.slice(1)}`, unit];
+  };
+  const GROUPS = [["Loss", /^(loss|perplexity|bits_per_byte|mean_token_accuracy|entropy|.*_loss)$/], ["Preference", /^(rewards|logps|logits)\/|^(accuracy|margin|kl|.*_reward|log_odds.*)$/],
+    ["Gradient", /^(learning_rate|grad_norm)$/], ["Speed", /^(tokens_per_s|mfu|data_wait|num_tokens)$/], ["Machine", /^(gpu|cpu|ram|memory)_/], ["Benchmarks", /^pass@1 /], ["Other", /./]];
+  const groupOf = (name) => GROUPS.find(([, pattern]) => pattern.test(plain(name)))[0];
   const UPLOADS = { none: "this machine only", queued: "waits for its upload", uploading: "uploading", uploaded: "on the Hub", failed: "upload failed" };
 
   const badge = (run) => el("span", { class: "cs-state", "data-state": run.state }, word(run));
@@ -104,6 +117,8 @@
     document.addEventListener("codex-chosen", join); join();
   };
 
+  space.followChosen = followChosen;
+
   // Calls `draw(bodies)`, by run id and the chosen one first, for it and all it is compared with.
   const followCompared = (element, draw) => {
     const bodies = new Map(), leaves = new Map();
@@ -152,18 +167,20 @@
     const unit = el("span", { class: "cs-faint" }), host = el("div", { class: "cs-chart-host" }), readout = el("div", { class: "cs-readout", "aria-live": "off" });
     const empty = el("p", { class: "cs-chart-empty" });
     const legend = el("p", { class: "cs-legend", hidden: true }, "Checkpoints: ", ...[["none", "here"], ["queued", "uploading"], ["uploaded", "on the Hub"], ["failed", "upload failed"]].map(([kind, word]) => el("span", { "data-upload": kind }, word)));
-    element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend);
+    const minis = el("div", { class: "cs-beside", role: "group", "aria-label": "The other curves of this group" }), small = new Map();
+    element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend, minis);
     const chart = new Chart(host, { height: 320, label: "Curve" });
     let names = null;
     const draw = (bodies) => {
       const main = bodies.get(chosen.id), known = Object.keys(main?.curves || {}).filter((name) => name !== "epoch");
-      const order = Object.keys(METRICS), rank = (name) => (order.indexOf(name) + 1) || 99;
+      const order = Object.keys(METRICS), rank = (name) => 2 * ((order.indexOf(plain(name)) + 1) || 99) + (name !== plain(name));
       known.sort((a, b) => rank(a) - rank(b));
       if (known.join() !== names) {
         names = known.join();
         const before = metric.value || "loss";
         metric.disabled = !known.length;
-        metric.replaceChildren(...(known.length ? [] : [el("option", { value: "" }, "nothing logged yet")]), ...known.map((name) => el("option", { value: name }, metricOf(name)[0])));
+        metric.replaceChildren(...(known.length ? [] : [el("option", { value: "" }, "nothing logged yet")]), ...GROUPS.map(([group]) => [group, known.filter((name) => groupOf(name) === group)]).filter(([, mine]) => mine.length)
+          .map(([group, mine]) => el("optgroup", { label: group }, mine.map((name) => el("option", { value: name }, metricOf(name)[0])))));
         metric.value = known.includes(before) ? before : known[0] || "";
       }
       const name = metric.value, series = [];
@@ -183,6 +200,23 @@
       chart.span = spanOf(bodies);
       chart.set(series, marks, log.checked);
       show(chart.readout());
+      beside(bodies, known.filter((other) => other !== name && groupOf(other) === groupOf(name) && !(name === "loss" && other === "eval_loss")));
+    };
+    // The other curves of the same group, small; a press makes one the large one.
+    const beside = (bodies, wanted) => {
+      minis.hidden = !wanted.length;
+      for (const [name, one] of small) if (!wanted.includes(name)) { one.box.remove(); small.delete(name); }
+      wanted.forEach((name, at) => {
+        if (!small.has(name)) {
+          const value = el("b"), place = el("span");
+          const box = el("button", { type: "button", class: "cs-mini-button", "data-metric": name, onclick: () => { metric.value = name; again(); metric.focus({ preventScroll: true }); } }, el("span", {}, metricOf(name)[0], " ", value), place);
+          small.set(name, { box, value, chart: new Chart(place, { height: 64, label: metricOf(name)[0], small: true }) });
+        }
+        const one = small.get(name);
+        if (minis.children[at] !== one.box) minis.insertBefore(one.box, minis.children[at] || null);
+        one.chart.set([...bodies].filter(([, body]) => body.curves[name]).map(([id, body]) => ({ ...body.curves[name], label: body.run.name, color: colourOf(id), weight: Number(slider.value) })));
+        setText(one.value, number(bodies.get(chosen.id)?.curves[name]?.values.at(-1)));
+      });
     };
     const show = (rows) => readout.replaceChildren(...rows.map((row) => el("span", {}, el("i", { class: row.points ? "cs-dash" : "", style: `--c: var(${PALETTE[row.color % PALETTE.length]})` }), `${row.label} `, el("b", {}, number(row.value)), el("span", { class: "cs-faint" }, ` step ${count(row.step)}`))));
     chart.onCursor = show;

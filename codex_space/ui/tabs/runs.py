@@ -69,6 +69,7 @@ def layout() -> RunsTab:
                     cancel = gr.Button("Cancel", size="md", interactive=False, min_width=110, elem_id="runs-cancel")
                     resume = gr.Button("Resume", size="md", interactive=False, min_width=110, elem_id="runs-resume")
                 why = make_html(view.render_why(view.NO_RUN), elem_id="runs-why")
+                make_html(html_template="", js_on_load=widget("runs-alerts"), elem_id="runs-alerts")
                 make_html(html_template="", js_on_load=widget("runs-chart"), elem_id="runs-chart")
                 make_html(html_template="", js_on_load=widget("runs-scores"), elem_id="runs-scores")
             with (
@@ -82,6 +83,8 @@ def layout() -> RunsTab:
                         js_on_load=widget("runs-checkpoints", "select"),
                         elem_id="runs-checkpoints",
                     )
+                with gr.Tab("Samples", id="samples"):
+                    make_html(html_template="", js_on_load=widget("runs-samples"), elem_id="runs-samples")
                 with gr.Tab("Log", id="log"):
                     search = gr.Textbox(
                         label="Find in the log",
