@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
         _add_json(command)
+    estimated = _command(
+        commands, "estimate", "estimate:estimate", "say what a recipe needs: memory, hours, dollars, disk"
+    )
+    estimated.add_argument("recipe", help="as for train")
+    estimated.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.max_length=4096")
+    estimated.add_argument("--hardware", default="this", help="such as l4x1 or a100-large; default: this machine")
+    _add_json(estimated)
     imported = _command(
         commands, "import", "training:import_config", "turn a flat TRL/HF config or codex.json into a recipe"
     )

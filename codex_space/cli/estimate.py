@@ -1,0 +1,33 @@
+"""`codex-space estimate`: memory, hours, dollars and disk of a recipe on a machine, before it starts."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+
+from codex_space.cli.opened import opened
+from codex_space.core.presets import read_recipe_text
+from codex_space.services import estimate as service
+
+
+def estimate(args: argparse.Namespace) -> int:
+    """Print what the recipe needs; 0 whether it fits or not: that is the answer."""
+    text = sys.stdin.read() if args.recipe == "-" else read_recipe_text(args.recipe)
+    with opened(args) as ctx:
+        found = service.estimate(ctx, text, overrides=args.overrides, hardware=args.hardware)
+    if args.json:
+        print(json.dumps(asdict(found)))
+        return 0
+    print(
+        f"{'fits' if found.fits else 'DOES NOT FIT'}: {found.peak_gib:.1f} of {found.memory_gib:.1f} GiB on {found.hardware}"
+    )
+    for name, size in sorted(found.parts.items(), key=lambda part: -part[1]):
+        if size >= 0.01:
+            print(f"  {size:8.2f} GiB  {name}")
+    if found.hours is not None:
+        print(f"about {found.hours:.2f} hours, ${found.usd:.2f}")
+    print(f"disk {found.disk_gib:.1f} GiB, Hub {found.hub_gib:.1f} GiB")
+    print(f"{found.trained_parameters:,} of {found.num_parameters:,} parameters are trained")
+    for note in found.notes:
+        print(f"note: {note}")
+    return 0

@@ -1,0 +1,163 @@
+"""What a run needs, asked as the page and the command line ask; and what is said where it cannot be known."""
+
+import json
+
+import pytest
+
+from codex_space.cli.main import main
+from codex_space.core.errors import ModelError, RecipeError
+from codex_space.core.hardware import gpu_facts, list_hardware
+from codex_space.core.presets import list_presets
+from codex_space.services import estimate as service
+
+ROWS = "datasets: [{path: sample:python-first-chat}]\n"
+BASE = "kind: sft\nmodel: {model_name_or_path: Qwen/Qwen2.5-Coder-1.5B}\nlora: {r: 16}\n" + ROWS
+FOR_A_GPU = [(preset, preset.title) for preset in list_presets() if "(hardware " in preset.title]
+
+
+def ask(ctx, *overrides, text=BASE, hardware="l4x1"):
+    return service.estimate(ctx, text, overrides=list(overrides), hardware=hardware)
+
+
+@pytest.mark.parametrize(("preset", "title"), FOR_A_GPU, ids=[preset.name for preset, _ in FOR_A_GPU])
+def test_a_recipe_fits_the_hardware_it_names(ctx, preset, title):
+    named = title.partition("(hardware ")[2].rstrip(")").split(", ")
+    for hardware in named:
+        found = ask(ctx, text=preset.text, hardware=hardware)
+        assert found.fits, f"{found.peak_gib} of {found.memory_gib} GiB"
+        assert found.hours
+
+
+def test_recipes_are_there_for_each_model_and_card():
+    text = "".join(title for _, title in FOR_A_GPU)
+    for word in ("0.5B", "1.5B", "3B", "7B", "14B", "StarCoder2", "DeepSeek", "70B", "l4x1", "a100-large", "h200"):
+        assert word in text
+
+
+def test_the_command_prints_json_that_adds_up(tmp_path, capsys):
+    told = [
+        "estimate",
+        "sft/tiny-cpu",
+        "train.max_steps=7",
+        "--hardware",
+        "l4x1",
+        "--json",
+        "--workspace",
+        str(tmp_path),
+    ]
+    assert main(told) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"fits", "peak_gib", "hours", "usd", "disk_gib", "parts"} <= set(found)
+    assert sum(found["parts"].values()) == pytest.approx(found["peak_gib"], abs=0.02)
+    assert found["usd"] == pytest.approx(found["hours"] * 0.8, abs=0.01)
+    assert main([*told[:-3], "--workspace", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("fits: ")
+
+
+def test_what_asks_for_more_memory_is_told_to(ctx):
+    usual = ask(ctx).peak_gib
+    assert ask(ctx, "train.per_device_train_batch_size=16").peak_gib > usual
+    assert ask(ctx, "train.max_length=2048").peak_gib > usual
+    assert ask(ctx, "train.gradient_checkpointing=false").peak_gib > usual
+    assert ask(ctx, "lora=null").peak_gib > 2 * usual
+    assert ask(ctx, "train.label_smoothing_factor=0.1").peak_gib > usual
+    assert ask(ctx, "model.load_in_4bit=true").peak_gib < usual
+    assert ask(ctx, "lora=null", "train.optim=adamw_8bit").peak_gib < ask(ctx, "lora=null").peak_gib
+    preferences = ["kind=dpo", "datasets=[{path: sample:python-preferences}]"]
+    assert ask(ctx, *preferences).parts["reference"] == 0
+    assert ask(ctx, *preferences, "lora=null").parts["reference"] > 5
+    assert ask(ctx, "kind=reward", *preferences[1:]).parts["logits"] == 0
+
+
+def test_a_run_too_large_for_a_machine_does_not_fit(ctx):
+    assert not ask(ctx, "lora=null", "train.per_device_train_batch_size=64").fits
+    assert ask(ctx, "lora=null", "train.per_device_train_batch_size=64", hardware="h200").fits
+
+
+def test_hours_follow_the_rows_and_the_machine(ctx):
+    once, twice = (ask(ctx, f"train.max_steps={steps}") for steps in (20_000, 40_000))
+    assert twice.hours == pytest.approx(2 * once.hours, rel=0.1)
+    assert ask(ctx, "train.max_steps=20000", hardware="a100-large").hours < once.hours
+    unknown = ask(ctx, "datasets=[{path: owner/rows}]")
+    assert unknown.hours is None
+    assert "number of rows is not known" in unknown.notes[-1]
+
+
+def test_a_shape_is_read_from_a_folder(ctx, tmp_path):
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 500,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **sizes}))
+    assert ask(ctx, f"model.model_name_or_path={tmp_path}").num_parameters == 146_240
+    (tmp_path / "config.json").write_text('{"model_type": "llama", "hidden_')
+    with pytest.raises(ModelError, match="cannot be read"):
+        ask(ctx, f"model.model_name_or_path={tmp_path}")
+    (tmp_path / "config.json").write_text("[1]")
+    with pytest.raises(ModelError, match="holds no settings"):
+        ask(ctx, f"model.model_name_or_path={tmp_path}")
+
+
+def test_of_an_unknown_model_only_its_config_is_fetched(ctx, hub, monkeypatch):
+    sizes = {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 500,
+    }
+    hub.state.put(
+        "models", "bob/known", {"config.json": json.dumps({"model_type": "llama", **sizes}), "model.safetensors": "x"}
+    )
+    monkeypatch.setattr(type(ctx), "hub", lambda self: hub.client())
+    for _ in range(2):
+        assert ask(ctx, "model.model_name_or_path=bob/known").num_parameters == 146_240
+    asked = [line["path"] for line in hub.asked("", "GET")]
+    assert asked
+    assert all(path.endswith("config.json") for path in asked)
+
+
+BAD = {
+    "hardware": (["model.revision=main"], "l4x2", RecipeError, "Did you mean 'l4x4'?"),
+    "no such hardware": ([], "", RecipeError, "Known: a100-large"),
+    "a model nobody knows": (
+        ["model.model_name_or_path=owner/unknown"],
+        "l4x1",
+        ModelError,
+        "Known without the Hub: Qwen/",
+    ),
+    "no batch": (["train.per_device_train_batch_size=0"], "l4x1", RecipeError, "0 is no size"),
+    "a batch beyond all bounds": (
+        ["train.per_device_train_batch_size=100000000000"],
+        "l4x1",
+        RecipeError,
+        "is no size",
+    ),
+    "a row below zero": (["train.max_length=-5"], "l4x1", RecipeError, "-5 is no size"),
+}
+
+
+@pytest.mark.parametrize(("overrides", "hardware", "kind", "says"), BAD.values(), ids=BAD)
+def test_bad_input_is_told_in_one_sentence(ctx, overrides, hardware, kind, says):
+    with pytest.raises(kind) as caught:
+        ask(ctx, *overrides, hardware=hardware)
+    assert says in str(caught.value)
+
+
+def test_a_tokenizer_run_has_nothing_to_estimate(ctx):
+    with pytest.raises(RecipeError, match="trains no model"):
+        ask(ctx, text="kind: tokenizer\n" + ROWS)
+
+
+def test_each_flavour_is_whole_and_names_of_drivers_are_known():
+    for one in list_hardware().values():
+        assert one.memory_gib > 0
+        assert one.tflops > 0
+        assert bool(one.gpu) == (one.num_gpus > 0)
+    assert gpu_facts("NVIDIA A100-SXM4-80GB")["tflops"] == 312
+    assert gpu_facts("NVIDIA L40S")["tflops"] == 362
+    assert gpu_facts("NVIDIA H200")["tflops"] == 989
+    assert gpu_facts("some card")["tflops"] == 121
