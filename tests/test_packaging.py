@@ -88,8 +88,11 @@ def test_requirements_hold_exact_pins_and_no_index(name):
 
 def test_pins_satisfy_the_ranges_of_pyproject():
     project = PYPROJECT["project"]
-    pinned = pins("requirements.txt")
-    for text in [*project["dependencies"], *project["optional-dependencies"]["work"]]:
+    pinned = pins("requirements.txt") | pins("requirements-dev.txt")
+    for text in [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]:
         requirement = Requirement(text)
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, text
 

@@ -84,6 +84,11 @@ class JobDir:
         return self.root / "rows"
 
     @property
+    def tracking(self) -> Path:
+        """What TensorBoard, Trackio, W&B and MLflow read, where the recipe asks for them."""
+        return self.root / "tracking"
+
+    @property
     def base(self) -> Path:
         """A base model that the run itself built (`fresh:` models)."""
         return self.root / "base"

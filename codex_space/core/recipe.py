@@ -163,6 +163,15 @@ class SamplesSection(Section):
     max_new_tokens: int = Field(default=64, ge=1, le=1024, description="Longest answer, in tokens.")
 
 
+class TrackSection(Section):
+    """Where the numbers of the curves are written too, in the run's own folder and without a network."""
+
+    to: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(
+        min_length=1, description="One or several of tensorboard, trackio, wandb (offline; sync it later) and mlflow."
+    )
+    project: str = Field(default="codex-space", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="Groups runs there.")
+
+
 class HubSection(Section):
     """Where checkpoints are pushed."""
 
@@ -214,6 +223,9 @@ class TrainingRecipe(BaseRecipe):
     hub: HubSection | None = Field(default=None, description="Where checkpoints are pushed; empty keeps them here.")
     evaluate: EvaluateSection | None = Field(
         default=None, description="Benchmarks asked while training; empty for none."
+    )
+    track: TrackSection | None = Field(
+        default=None, description="Where curves are written beside the program's own; empty for nowhere."
     )
     samples: SamplesSection | None = Field(
         default=None, description="Answers to a few prompts while training; `{}` for the usual ones, empty for none."

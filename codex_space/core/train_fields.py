@@ -32,7 +32,7 @@ OWNED: dict[str, str] = {
     "greater_is_better": "set checkpoints.metric",
     "resume_from_checkpoint": "use Resume, or `codex-space runs resume`",
     "restore_callback_states_from_checkpoint": "use Resume, or `codex-space runs resume`",
-    "report_to": "curves are always kept by the program",
+    "report_to": "curves are always kept by the program; set track.to for others",
     "seed": "set seed at the top of the recipe",
     "data_seed": "set seed at the top of the recipe",
     "do_train": "a training run always trains",

@@ -14,7 +14,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
-from codex_space.work import checkpoint, environment
+from codex_space.work import checkpoint, environment, track
 from codex_space.work.attempt import Attempt, StopFlag, StopRequested, read_attempt
 from codex_space.work.failures import explain, is_disk_full
 
@@ -50,6 +50,7 @@ def run(attempt: Attempt) -> None:
     """
     for name in checkpoint.remove_incomplete(attempt.job):
         log.info("removed %s: it was not complete", name)
+    track.require(attempt.recipe)
     if attempt.recipe.kind != "tokenizer":
         attempt.say("phase", phase="loading", detail="loading the training libraries")
         _prepare_libraries(attempt)

@@ -21,6 +21,7 @@ from codex_space.work.attempt import Attempt
 from codex_space.work.machine import Machine
 from codex_space.work.samples import Sampler
 from codex_space.work.speed import Speed
+from codex_space.work.track import Trackers
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Reporter(TrainerCallback):
         self._evaluates, self._base_model, self._finish = evaluates, base_model, finish
         self._examine = examine
         self.sampler: Sampler | None = None
+        self.trackers: Trackers | None = None
         self._metrics: dict[str, float] = {}
         saved = (durable.read_json(attempt.resume_from / MANIFEST) or {}) if attempt.resume_from else {}
         self._judged: list[tuple[int, float]] = [(int(at), float(value)) for at, value in saved.get("judged", [])]
@@ -127,6 +129,8 @@ class Reporter(TrainerCallback):
             self._evaluated_step = state.global_step
         self._judge(metrics, state, control)
         self._attempt.say("log", step=state.global_step, epoch=state.epoch, metrics=metrics)
+        if self.trackers:
+            self.trackers.write(state.global_step, self._attempt.clock(), metrics)
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         log.info("step %s/%s  %s", state.global_step, state.max_steps, shown)
         _require_numbers(metrics, state.global_step)
@@ -243,11 +247,14 @@ def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) 
     trainer.add_callback(reporter)
     attempt.stop.is_training = True
     resume_from = str(attempt.resume_from) if attempt.resume_from else None
+    reporter.trackers = Trackers(attempt)
     try:
         output = trainer.train(resume_from_checkpoint=resume_from)
     except _EndedEarly:
         attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return
+    finally:
+        reporter.trackers.close()
     ending: dict[str, Any] = {"stopped": True} if reporter.was_stopped else {"reason": reporter.ended_early}
     attempt.say("done", step=output.global_step, summary={"train_loss": output.training_loss}, **ending)
     shutil.rmtree(attempt.job.root / "cache", ignore_errors=True)
