@@ -70,7 +70,7 @@ def _wire_links(
         tab, _, rest = place.partition("/")
         updates: list[object] = [gr.skip() for _ in outputs]
         if tab == "train":
-            preset, updates[1] = train.linked_text(rest, text)
+            preset, updates[1] = train.linked_text(ctx, rest, text)
             updates[0] = preset or gr.skip()
         elif tab in models:
             found = chat.sources()

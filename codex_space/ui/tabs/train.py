@@ -10,7 +10,8 @@ import gradio as gr
 from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import parse_yaml
-from codex_space.services import commands, runs
+from codex_space.data.formats import ACCEPTED
+from codex_space.services import commands, datasets, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
@@ -167,8 +168,10 @@ def _train(ctx: Context, text: str, request_key: str) -> str:
     return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
 
 
-def linked_text(rest: str, text: str) -> tuple[str | None, str]:
+def linked_text(ctx: Context, rest: str, text: str) -> tuple[str | None, str]:
     """Return the preset and the recipe text that `#train/recipe/NAME` or `#train/dataset/NAME` leads to.
+
+    A dataset the shown kind cannot learn from leads to the smallest recipe of one that can.
 
     Raises:
         RecipeError: There is no such recipe.
@@ -176,9 +179,14 @@ def linked_text(rest: str, text: str) -> tuple[str | None, str]:
     what, _, name = rest.partition("/")
     if what == "recipe":
         return name, read_recipe_text(name)
-    values = parse_yaml(text)
+    preset, values = None, parse_yaml(text)
+    format_ = next((info.format for info in datasets.list_datasets(ctx) if info.name == name), None)
+    if format_ and format_ not in ACCEPTED.get(str(values.get("kind")), ()):
+        kind = next(kind for kind, formats in ACCEPTED.items() if format_ in formats)
+        preset = f"{kind}/tiny-cpu"
+        values = parse_yaml(read_recipe_text(preset))
     values["datasets"] = [{"path": f"dataset:{name}"}]
-    return None, form_view.dump(values)
+    return preset, form_view.dump(values)
 
 
 def _describe(ctx: Context, text: str, preset: str) -> list[object]:

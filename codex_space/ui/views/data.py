@@ -107,13 +107,17 @@ def _card(number: int, row: Mapping[str, Any]) -> str:
     parts = []
     for key, value in row.items():
         if isinstance(value, list):  # messages; an answer's are told from the prompt's by their column
-            told = f"{key}, " if key in ("chosen", "rejected") else ""
-            parts += [_part(f"{told}{item.get('role', '?')}", str(item.get("content", ""))) for item in value]
+            parts += [_part(_role(key, item), str(item.get("content", ""))) for item in value]
         elif isinstance(value, bool):
             parts.append(_part(key, "good (true)" if value else "bad (false)"))
         elif isinstance(value, str) and value:
             parts.append(_part(key, value))
     return f'<article class="cs-row"><header>{number:,}</header><div>{"".join(parts)}</div></article>'
+
+
+def _role(key: str, message: Mapping[str, Any]) -> str:
+    role = str(message.get("role", "?"))
+    return key if key in {"chosen", "rejected"} and role == "assistant" else role
 
 
 def _part(label: str, text: str) -> str:

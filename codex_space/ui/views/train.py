@@ -7,7 +7,7 @@ from codex_space.ui.views.form import Form
 from codex_space.ui.views.markup import escape, render_check, render_checks
 
 GROUPS = {
-    "sft": "Tune", "dpo": "Preferences, DPO", "kto": "Good and bad, KTO", "orpo": "Preferences, ORPO",
+    "sft": "Tune", "dpo": "Prefer (DPO)", "kto": "Prefer (KTO)", "orpo": "Prefer (ORPO)",
     "reward": "Reward model", "pretrain": "Pretrain", "tokenizer": "Tokenizer",
 }  # fmt: skip
 
