@@ -74,11 +74,16 @@ def make_cpu(name: str, *, num_cores: int, ram_gib: float, disk_gib: float, usd_
 
 
 def gpu_facts(driver_name: str) -> dict[str, Any]:
-    """Return peak and utilisation of the GPU that a driver's name means (`NVIDIA A100-SXM4-80GB`), an L4's for one not known."""
+    """Return peak and utilisation of a GPU, an L4's for one not known."""
+    return find_gpu(driver_name) or _table()["gpus"]["L4"]
+
+
+def find_gpu(driver_name: str) -> dict[str, Any] | None:
+    """Return peak and utilisation of the GPU that a driver's name means (`NVIDIA A100-SXM4-80GB`), None for one not known."""
     gpus: dict[str, dict[str, Any]] = _table()["gpus"]
     words = driver_name.replace("-", " ").split()
     best = [name for name in gpus if set(name.split()) <= set(words)]
-    return gpus[max(best, key=len, default="L4")]
+    return gpus[max(best, key=len)] if best else None
 
 
 @functools.cache

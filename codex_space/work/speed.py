@@ -1,19 +1,13 @@
 """How fast a run trains: tokens a second, the share of the GPU's peak, and how long it waits for data."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel, Trainer
 
+from codex_space.core.hardware import find_gpu
 from codex_space.core.recipe import TrainingRecipe
-
-PEAK_TFLOPS = {
-    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121, "A10G": 70,
-    "A10": 125, "V100": 125, "T4": 65,
-}  # fmt: skip
-"""Dense peak in bf16, of V100 and T4 in fp16, by a word of the driver's name for the GPU: NVIDIA's data sheets."""
 
 
 class Speed:
@@ -64,7 +58,8 @@ class Speed:
         """Learn what a token costs, sequences having this mean length, and what the GPUs can do at most."""
         if torch.cuda.is_available():
             self.flops_per_token = flops_per_token(trainer.model, recipe, length)
-            self.peak_flops = peak_flops(torch.cuda.get_device_name()) * trainer.args.world_size
+            known = find_gpu(torch.cuda.get_device_name()) or {"tflops": 0}
+            self.peak_flops = 1e12 * known["tflops"] * trainer.args.world_size
 
 
 def flops_per_token(model: Any, recipe: TrainingRecipe, length: float) -> float:  # noqa: ANN401  # a trainer's model
@@ -88,9 +83,3 @@ def _multiplying(model: PreTrainedModel) -> int:
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     return model.num_parameters(exclude_embeddings=True) + (head.weight.numel() if tied else 0)
-
-
-def peak_flops(name: str) -> float:
-    """Return the peak of a GPU by its driver's name, 0 where it is not known."""
-    found = (tflops for word, tflops in PEAK_TFLOPS.items() if re.search(rf"\b{word}\b", name))
-    return 1e12 * next(found, 0)

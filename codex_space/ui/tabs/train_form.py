@@ -22,7 +22,7 @@ _KINDS = {
     "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER,
     "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
     "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
-    "keep_best": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
+    "keep_best": _TRAINING, "patience": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
 }  # fmt: skip
 
 
@@ -51,6 +51,7 @@ class FormFields:
     every_steps: gr.Number
     keep_last: gr.Number
     keep_best: gr.Number
+    patience: gr.Number
     repo_id: gr.Textbox
     private: gr.Checkbox
     keep_rows: gr.Checkbox
@@ -212,6 +213,14 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             min_width=120,
             info="By validation loss, beside them.",
             **show("keep_best"),
+        )
+        made["patience"] = gr.Number(
+            label="End early after",
+            precision=0,
+            minimum=1,
+            min_width=120,
+            info="Checkpoints without a better one; empty: never.",
+            **show("patience"),
         )
     made["repo_id"] = gr.Textbox(
         label="Push to",

@@ -45,6 +45,7 @@ class Form:
     every_steps: int | None = None
     keep_last: int | None = None
     keep_best: int | None = None
+    patience: int | None = None
     repo_id: str = ""
     private: bool = True
     keep_rows: bool = False
@@ -140,6 +141,7 @@ _PLACES = {
     "every_steps": "checkpoints.every_steps",
     "keep_last": "checkpoints.keep_last",
     "keep_best": "checkpoints.keep_best",
+    "patience": "checkpoints.early_stopping_patience",
 }
 
 
@@ -159,6 +161,7 @@ def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
         "every_steps": kept.get("every_steps"),
         "keep_last": kept.get("keep_last", 2),
         "keep_best": kept.get("keep_best", 1),
+        "patience": kept.get("early_stopping_patience"),
         "repo_id": str(hub.get("repo_id") or ""),
         "private": bool(hub.get("private", True)),
         "keep_rows": bool(hub.get("keep_rows", False)),
