@@ -61,6 +61,18 @@ class LoraSection(Section):
     modules_to_save: list[str] | None = Field(default=None, description="Layers trained in full beside the adapters.")
     use_rslora: bool = Field(default=False, description="Scale by lora_alpha / sqrt(r) instead.")
     use_dora: bool = Field(default=False, description="Weight-decomposed adapters; slower, at times better.")
+    continue_adapter: bool = Field(
+        default=False,
+        description="Where the base model is an adapter (a LoRA run, a folder, a Hub id): train that adapter on, which "
+        "stays one of its own base, instead of merging it and training a second one on top.",
+    )
+
+    @model_validator(mode="after")
+    def _adapter_stays_as_made(self) -> "LoraSection":
+        others = sorted(self.model_fields_set - {"continue_adapter"})
+        if self.continue_adapter and others:
+            raise ValueError(f"lora.continue_adapter trains the adapter as it was made: leave lora.{others[0]} out")
+        return self
 
 
 class DatasetSection(Section):
@@ -285,6 +297,8 @@ class TuningRecipe(TrainingRecipe):
     def _four_bit_needs_lora(self) -> "TuningRecipe":
         if self.model.load_in_4bit and self.lora is None:
             raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")
+        if self.lora and self.lora.continue_adapter and self.model.added_tokens:
+            raise ValueError("lora.continue_adapter trains the adapter as it was made: leave model.added_tokens out")
         return self
 
 

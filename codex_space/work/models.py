@@ -54,7 +54,8 @@ class Source:
 def locate(attempt: Attempt, section: ModelSection, *, merge: bool = True) -> Source:
     """Return the folder or Hub id a recipe's model stands for; a fresh one is made on the spot.
 
-    An adapter is merged into its base, in the run's own folder; without `merge` its folder is returned.
+    An adapter is merged into its base, in the run's own folder, or kept there to be trained on where the recipe says
+    `lora.continue_adapter`; without `merge` its folder is returned.
 
     Raises:
         ModelError: It is not there.
@@ -69,13 +70,13 @@ def locate(attempt: Attempt, section: ModelSection, *, merge: bool = True) -> So
     if ref.startswith("run:"):
         return _keep_parent(attempt, ref)
     if Path(ref).is_dir():
-        return _keep_merged(attempt, ref, ref) if merge and is_adapter(ref) else Source(ref, ref)
+        return _keep_adapter(attempt, ref, ref) if merge and is_adapter(ref) else Source(ref, ref)
     if ref.count("/") > 1 or ref.startswith((".", "/", "~")):
         raise ModelError("there is no such model folder", where=ref, cure="Check the path, or give a Hub id.")
     revision = _pin(ref, section.revision, offline=attempt.offline)
     if find_adapter_config_file(ref, revision=revision, local_files_only=attempt.offline):
         folder = snapshot_download(ref, revision=revision, local_files_only=attempt.offline)
-        return _keep_merged(attempt, folder, ref) if merge else Source(folder, ref)
+        return _keep_adapter(attempt, folder, ref) if merge else Source(folder, ref)
     return Source(ref, ref, revision)
 
 
@@ -84,49 +85,70 @@ def _keep_parent(attempt: Attempt, ref: str) -> Source:
 
     Weights are hard-linked; an adapter is merged into its base, which is what is trained on.
     """
-    base, pinned = attempt.job.base, attempt.job.root / "base.json"
-    known = durable.read_json(pinned)
-    if known and base.is_dir():
-        return Source(str(base), known["reference"])
+    if kept := _kept(attempt):
+        return kept
     parent = Path(attempt.references.get(ref, ""))
     if ref not in attempt.references or not parent.is_dir():
         raise ModelError("that run's checkpoint is not on this machine", where=ref, cure="Train it first.")
     reference = f"{ref.partition('@')[0]}@{parent.name.replace('checkpoint', 'step')}"
     if is_adapter(str(parent)):
-        return _keep_merged(attempt, str(parent), reference)
-    temporary = _empty_base(base)
-    for path in parent.iterdir():
-        if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
-            _link(path, temporary / path.name)
-    return _pin_base(attempt, temporary, reference)
+        return _keep_adapter(attempt, str(parent), reference)
+    _link_files(parent, attempt.job.base)
+    return _pin_base(attempt, reference)
 
 
-def _keep_merged(attempt: Attempt, adapter: str, reference: str) -> Source:
-    """Merge an adapter into its base, in this run's own folder: what is trained on, and what DPO compares with."""
-    base = attempt.job.base
+def _kept(attempt: Attempt) -> Source | None:
+    """Return what an earlier attempt of this run brought into its folder."""
     known = durable.read_json(attempt.job.root / "base.json")
-    if known and base.is_dir():
-        return Source(str(base), known["reference"])
-    temporary = _empty_base(base)
+    return Source(str(attempt.job.root / known.get("folder", "base")), known["reference"]) if known else None
+
+
+def _keep_adapter(attempt: Attempt, adapter: str, reference: str) -> Source:
+    """Merge an adapter into its base, in this run's own folder: what is trained on, and what DPO compares with.
+
+    With `lora.continue_adapter` it is the adapter that lies there, beside its base where that is a run's own.
+    """
+    if kept := _kept(attempt):
+        return kept
+    if getattr(getattr(attempt.recipe, "lora", None), "continue_adapter", False):
+        config = durable.read_json(Path(adapter) / "adapter_config.json") or {}
+        base = Path(base_of(Path(adapter)))
+        if base.is_dir() and base.parent == Path(adapter).parent:
+            _link_files(base, attempt.job.base)
+        _link_files(Path(adapter), attempt.job.root / "adapter")
+        return _pin_base(attempt, str(config["base_model_name_or_path"]), "adapter")
+    temporary = _empty(attempt.job.base)
     scores = (durable.read_json(Path(adapter) / "adapter_config.json") or {}).get("task_type") == "SEQ_CLS"
     load_model(adapter, dtype=torch.float32, scores=scores).save_pretrained(temporary)
     load_tokenizer(adapter).save_pretrained(temporary)
-    return _pin_base(attempt, temporary, reference)
+    _fill(attempt.job.base, temporary)
+    return _pin_base(attempt, reference)
 
 
-def _empty_base(base: Path) -> Path:
-    temporary = base.with_name(f".{base.name}.tmp")
+def _link_files(source: Path, target: Path) -> None:
+    """Make a folder of a model's files, hard-linked; whole or absent."""
+    temporary = _empty(target)
+    for path in source.iterdir():
+        if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
+            _link(path, temporary / path.name)
+    _fill(target, temporary)
+
+
+def _empty(target: Path) -> Path:
+    temporary = target.with_name(f".{target.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     return temporary
 
 
-def _pin_base(attempt: Attempt, temporary: Path, reference: str) -> Source:
-    base = attempt.job.base
-    shutil.rmtree(base, ignore_errors=True)
-    temporary.rename(base)
-    durable.write_json(attempt.job.root / "base.json", {"reference": reference})
-    return Source(str(base), reference)
+def _fill(target: Path, temporary: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def _pin_base(attempt: Attempt, reference: str, folder: str = "base") -> Source:
+    durable.write_json(attempt.job.root / "base.json", {"reference": reference, "folder": folder})
+    return Source(str(attempt.job.root / folder), reference)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -215,6 +237,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     Raises:
         ModelError: There is none, or it has no end token.
     """
+    if is_adapter(path) and not (Path(path) / "tokenizer_config.json").is_file():
+        path, revision = base_of(Path(path)), None
     try:
         loaded = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -233,10 +257,10 @@ def add_tokens(source: Source, tokenizer: PreTrainedTokenizerBase, words: Sequen
     Raises:
         ModelError: The model's config cannot be read.
     """
-    before = len(tokenizer)
+    before, path = len(tokenizer), base_of(Path(source.path)) if is_adapter(source.path) else source.path
     tokenizer.add_tokens(list(words), special_tokens=True)
     try:
-        config = AutoConfig.from_pretrained(source.path, revision=source.revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, revision=source.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"its config cannot be read ({_first_line(error)})", where=source.path) from error
     known = config.get_text_config().vocab_size

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,16 +62,20 @@ class Start:
         Raises:
             ModelError: It cannot be loaded.
         """
-        section = self.recipe.model
-        model = models.load_model(
-            self.source.path,
-            revision=self.source.revision,
-            scores=scores,
-            dtype=models.choose_dtype(section, adapters=self.recipe.lora is not None),
-            attn_implementation=section.attn_implementation,
-            quantization_config=models.quantization(section),
-            device_map=models.device_map() if section.load_in_4bit else None,
-        )
+        section, lora = self.recipe.model, self.recipe.lora
+        options: dict[str, Any] = {
+            "scores": scores,
+            "dtype": models.choose_dtype(section, adapters=lora is not None),
+            "attn_implementation": section.attn_implementation,
+            "quantization_config": models.quantization(section),
+            "device_map": models.device_map() if section.load_in_4bit else None,
+        }
+        if lora and lora.continue_adapter:
+            if not models.is_adapter(self.source.path):
+                cure = "Name a LoRA run or an adapter, or take lora.continue_adapter out."
+                raise ModelError("the base model is no adapter", where="lora.continue_adapter", cure=cure)
+            return cast("PreTrainedModel", models.load_adapter(self.source.path, is_trainable=True, **options))
+        model = models.load_model(self.source.path, revision=self.source.revision, **options)
         models.grow_embeddings(model, len(self.tokenizer))
         return model
 
@@ -143,9 +148,10 @@ def build(
         RecipeError: The trainer refuses the settings.
         ModelError: An adapter does not attach.
     """
-    lora = start.recipe.lora
+    lora, peft_config = start.recipe.lora, None
     task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
-    peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=start.new_tokens) if lora else None
+    if lora and not isinstance(model, PeftModel):
+        peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=start.new_tokens)
     try:
         trainer = kind(
             model=model,
@@ -157,13 +163,14 @@ def build(
             **kwargs,
         )
     except (ValueError, NotImplementedError) as error:
-        raise RecipeError(f"the trainer refuses these settings: {error}", where="train") from error
+        told = str(error).rstrip(".")
+        raise RecipeError(f"the trainer refuses these settings: {told}", where="train") from error
     trained = cast("PreTrainedModel", trainer.model)
     if config.fp16:  # the scaler takes gradients in 32 bits alone; TRL gives adapters of a base in 4 bits bfloat16
         for weight in trained.parameters():
             weight.data = weight.data.float() if weight.requires_grad else weight.data
-    if isinstance(trained, PeftModel) and start.new_tokens:
-        # PEFT would add all embeddings to each checkpoint; the adapter holds the rows that are new
+    if isinstance(trained, PeftModel):
+        # PEFT would ask the Hub at each checkpoint, and add all embeddings to it where the adapter holds the new rows
         trained.save_pretrained = functools.partial(trained.save_pretrained, save_embedding_layers=False)
     if lora and not any(weight.requires_grad and "lora_" in name for name, weight in trained.named_parameters()):
         raise ModelError("no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear.")
@@ -190,6 +197,7 @@ def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
         if writes and model.generation_config:
             model.generation_config.save_pretrained(folder)
         templates.write_plain(folder)
+        shutil.rmtree(folder / "ref", ignore_errors=True)  # TRL's copy of a continued adapter; a resume makes it anew
 
     reporter = report.Reporter(
         attempt,

@@ -123,6 +123,40 @@ def test_dpo_starts_from_a_tuned_run_and_compares_with_it(make_job):
     assert config["base_model_name_or_path"] == f"{ref}@step-5"
 
 
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto", "orpo"])
+def test_an_adapter_is_trained_on_and_stays_one_of_its_own_base(make_job, kind):
+    first = make_job(sft_recipe(train={"max_steps": 5}), chat_rows())
+    assert first.run() == 0, first.sentence
+    ref = f"run:{RUN_ID}"
+    values = recipe(kind, model={"model_name_or_path": ref}, lora={"continue_adapter": True})
+    job = make_job(values, chat_rows() if kind == "sft" else pairs(), OTHER_ID)
+    assert job.run(references={ref: str(first.dir.checkpoint(5))}) == 0, job.sentence
+    if kind == "dpo":
+        assert job.curve("rewards/margins")[0][1] == pytest.approx(0, abs=1e-4)
+        assert job.curve("rewards/margins")[-1][1] > 0.01
+    folder = job.dir.checkpoint(12)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "fresh:tiny"
+    assert not (folder / "ref").exists()
+    assert set(trained(job, 12)) == set(trained(first, 5)), "one adapter, of the parent's shape"
+    whole = (folder / "adapter_model.safetensors").read_bytes()
+    shutil.rmtree(first.dir.root)  # nothing of the parent is needed any more
+    shutil.rmtree(folder)
+    assert job.resume() == 0, job.sentence
+    assert (folder / "adapter_model.safetensors").read_bytes() == whole
+    from codex_space.work.chat import Talker
+
+    Talker(str(folder))
+
+
+def test_a_base_that_is_no_adapter_cannot_be_continued(make_job):
+    job = make_job(recipe("dpo", lora={"continue_adapter": True}), pairs())
+    assert job.run() == 1
+    assert "the base model is no adapter" in job.sentence
+    job = make_job(recipe("dpo", lora={"continue_adapter": True, "r": 4}), pairs(), OTHER_ID)
+    assert job.run() == 1
+    assert "leave lora.r out" in job.sentence
+
+
 def test_an_adapter_of_another_model_is_refused(make_job, tmp_path):
     first = make_job(sft_recipe(train={"max_steps": 1}), chat_rows())
     assert first.run() == 0, first.sentence
