@@ -171,8 +171,15 @@
     element.append(el("div", { class: "cs-chart-bar" }, el("label", {}, "Metric ", metric), el("label", {}, "Smoothing ", slider), el("label", {}, log, " Log scale"), el("span", { class: "cs-grow" }), unit), host, empty, readout, legend, minis);
     const chart = new Chart(host, { height: 320, label: "Curve" });
     let names = null;
+    const seriesOf = (id, body, name) => {
+      const color = colourOf(id), label = body.run.name, few = name.startsWith("eval_") || name.startsWith(PASS);
+      const both = [[body.curves[name], { label, points: few, weight: Number(slider.value) }], [body.curves[`eval_${name}`], { label: `${label}, validation`, points: true }]];
+      return both.filter(([curve]) => curve).map(([curve, how]) => ({ ...curve, ...how, color }));
+    };
     const draw = (bodies) => {
-      const main = bodies.get(chosen.id), known = Object.keys(main?.curves || {}).filter((name) => name !== "epoch");
+      const main = bodies.get(chosen.id), mine = main?.curves || {};
+      // A curve and its like on validation rows share a chart.
+      const known = Object.keys(mine).filter((name) => name !== "epoch" && (name === plain(name) || !mine[plain(name)]));
       const order = Object.keys(METRICS), rank = (name) => 2 * ((order.indexOf(plain(name)) + 1) || 99) + (name !== plain(name));
       known.sort((a, b) => rank(a) - rank(b));
       if (known.join() !== names) {
@@ -185,12 +192,7 @@
       }
       const name = metric.value, series = [];
       for (const [id, body] of bodies) {
-        const curve = body.curves[name];
-        if (!curve) continue;
-        const color = colourOf(id), few = name.startsWith("eval_") || name.startsWith(PASS), label = body.run.name;
-        series.push({ ...curve, label, color, points: few, weight: Number(slider.value) });
-        const eval_ = name === "loss" && body.curves.eval_loss;
-        if (eval_) series.push({ ...eval_, label: `${label}, validation`, color, points: true });
+        series.push(...seriesOf(id, body, name));
       }
       const marks = (main?.checkpoints || []).map((row) => ({ step: row.step, kind: row.upload }));
       setText(unit, metricOf(name)[1]);
@@ -200,7 +202,7 @@
       chart.span = spanOf(bodies);
       chart.set(series, marks, log.checked);
       show(chart.readout());
-      beside(bodies, known.filter((other) => other !== name && groupOf(other) === groupOf(name) && !(name === "loss" && other === "eval_loss")));
+      beside(bodies, known.filter((other) => other !== name && groupOf(other) === groupOf(name)));
     };
     // The other curves of the same group, small; a press makes one the large one.
     const beside = (bodies, wanted) => {
@@ -214,7 +216,7 @@
         }
         const one = small.get(name);
         if (minis.children[at] !== one.box) minis.insertBefore(one.box, minis.children[at] || null);
-        one.chart.set([...bodies].filter(([, body]) => body.curves[name]).map(([id, body]) => ({ ...body.curves[name], label: body.run.name, color: colourOf(id), weight: Number(slider.value) })));
+        one.chart.set([...bodies].flatMap(([id, body]) => seriesOf(id, body, name)));
         setText(one.value, number(bodies.get(chosen.id)?.curves[name]?.values.at(-1)));
       });
     };
