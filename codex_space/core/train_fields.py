@@ -39,6 +39,7 @@ OWNED: dict[str, str] = {
     "do_eval": "set validation.fraction",
     "do_predict": "set validation.fraction",
     "model_init_kwargs": "set the model section",
+    "trust_remote_code": "code that comes with a model is never run",
     "eos_token": "the tokenizer's own end token is used and checked",
     "ddp_backend": "set launch",
     "local_rank": "set launch",

@@ -75,9 +75,19 @@ def locate(attempt: Attempt, section: ModelSection, *, merge: bool = True) -> So
         raise ModelError("there is no such model folder", where=ref, cure="Check the path, or give a Hub id.")
     revision = _pin(ref, section.revision, offline=attempt.offline)
     if find_adapter_config_file(ref, revision=revision, local_files_only=attempt.offline):
-        folder = snapshot_download(ref, revision=revision, local_files_only=attempt.offline)
+        folder = _fetch_adapter(attempt, ref, revision)
         return _keep_adapter(attempt, folder, ref) if merge else Source(folder, ref)
     return Source(ref, ref, revision)
+
+
+def _fetch_adapter(attempt: Attempt, ref: str, revision: str | None) -> str:
+    """Return a folder of the adapter's files as such: the Hub's own cache holds links."""
+    wanted = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+    found = snapshot_download(ref, revision=revision, local_files_only=attempt.offline, allow_patterns=wanted)
+    folder = attempt.job.root / "cache" / "adapter"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(found, folder)
+    return str(folder)
 
 
 def _keep_parent(attempt: Attempt, ref: str) -> Source:

@@ -20,7 +20,9 @@ def run(attempt: Attempt) -> None:
     """
     start = tuning.begin(attempt)
     config = start.arguments(ORPOConfig, remove_unused_columns=False)
-    trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read_answers())
+    # left to attach them, this trainer would first turn what a 4-bit base keeps in 16 bits into 32
+    attaches = not start.recipe.model.load_in_4bit
+    trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read_answers(), attaches=attaches)
     sequences = token_check.from_labels(trainer.train_dataset, "chosen_labels", "rejected_labels")
     tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import datasets
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from codex_space.core.errors import DataError, ModelError, RecipeError
@@ -140,9 +140,11 @@ def build(
     model: PreTrainedModel,
     config: TrainingArguments,
     data: tuple[Rows, Rows | None],
+    *,
+    attaches: bool = True,
     **kwargs: Any,  # noqa: ANN401  # the trainer's own
 ) -> AnyTrainer:
-    """Return the trainer, its rows turned into tokens and its adapters attached.
+    """Return the trainer, its rows turned into tokens and its adapters attached: by itself where `attaches` says so.
 
     Raises:
         RecipeError: The trainer refuses the settings.
@@ -152,6 +154,8 @@ def build(
     task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
     if lora and not isinstance(model, PeftModel):
         peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=start.new_tokens)
+    if peft_config and not attaches:
+        model, peft_config = cast("PreTrainedModel", get_peft_model(model, peft_config)), None
     try:
         trainer = kind(
             model=model,

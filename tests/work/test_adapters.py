@@ -1,7 +1,10 @@
 """What an adapter trains: its kinds, new tokens, adapters of other places as a base; on every kind of run."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from safetensors.torch import load_file
@@ -49,7 +52,8 @@ def test_a_base_in_4_bits_trains_on_every_kind(make_job, kind):
         recipe(kind, model=model, lora=lora, train={"max_steps": 3}), chat_rows() if kind == "sft" else pairs(20)
     )
     assert job.run() == 0, job.sentence
-    assert any(float(tensor.abs().max()) > 0 for name, tensor in trained(job, 3).items() if "lora_B" in name)
+    tensors = trained(job, 3)
+    assert any(float(tensor.abs().max()) > 0 for name, tensor in tensors.items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,6 +97,58 @@ def test_new_tokens_train_their_embeddings_and_the_result_loads(make_job, kind, 
         deltas = [name for name in trained(job, 2) if "trainable_tokens_delta" in name]
         assert len(deltas) == 1, "the head is tied to it"
         assert not trained(job, 1)[deltas[0]].equal(trained(job, 2)[deltas[0]])
+
+
+def test_new_tokens_of_a_head_that_is_not_tied_are_trained_in_both_places(make_job, tmp_path):
+    from codex_space.core.presets import read_architecture
+    from codex_space.work import models, tokenizer
+
+    tokenizer.make_bytes(tmp_path / "untied")
+    shape = {**read_architecture("tiny"), "tie_word_embeddings": False}
+    models.build_llama(shape, models.load_tokenizer(str(tmp_path / "untied")), 1).save_pretrained(tmp_path / "untied")
+    model = {"model_name_or_path": str(tmp_path / "untied"), "added_tokens": ["<|extra|>"]}
+    rows = [{**row, "prompt": f"<|extra|>{row['prompt']}", "chosen": f"{row['chosen']}<|extra|>"} for row in pairs(20)]
+    job = make_job(recipe("dpo", model=model, train={"max_steps": 2}, checkpoints={"every_steps": 1}), rows)
+    assert job.run() == 0, job.sentence
+    deltas = [name for name in trained(job, 2) if "trainable_tokens_delta" in name]
+    assert sorted(name.split(".")[-3] for name in deltas) == ["embed_tokens", "lm_head"]
+    assert all(not trained(job, 1)[name].equal(trained(job, 2)[name]) for name in deltas)
+
+
+def test_an_adapter_on_the_hub_is_a_base(make_job, hub, tmp_path, monkeypatch):
+    import huggingface_hub.constants
+    from huggingface_hub import HfApi
+
+    whole = sft_recipe(train={"max_steps": 1})
+    del whole["lora"]
+    base = make_job(whole, chat_rows(), "20261121-001501-sft-aaaa")
+    first = make_job(sft_recipe(train={"max_steps": 3}), chat_rows())
+    assert (base.run(), first.run()) == (0, 0)
+    adapter = tmp_path / "adapter"
+    shutil.copytree(first.dir.checkpoint(3), adapter)
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps({**config, "base_model_name_or_path": "ada/base"}))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", True)
+    api = HfApi(endpoint=hub.endpoint, token="hf_write")
+    for name, folder in (("ada/base", base.dir.checkpoint(1)), ("ada/adapter", adapter)):
+        api.create_repo(name)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    for number, lora in enumerate(({"r": 2}, {"continue_adapter": True})):
+        values = recipe("dpo", model={"model_name_or_path": "ada/adapter"}, lora=lora, train={"max_steps": 2})
+        job = make_job(values, pairs(20), f"20261121-00155{number}-dpo-bbbb").launch(offline=False)
+        environ = {
+            **os.environ,
+            "HF_ENDPOINT": hub.endpoint,
+            "HF_HOME": str(tmp_path / "hf"),
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        environ.pop("HF_HUB_OFFLINE", None)
+        command = [sys.executable, "-m", "codex_space.work", str(job.dir.root)]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-3000:]
+        named = json.loads((job.dir.checkpoint(2) / "adapter_config.json").read_text())["base_model_name_or_path"]
+        assert named == ("ada/base" if "continue_adapter" in lora else "ada/adapter")
 
 
 def test_an_adapter_from_a_folder_is_a_base_and_the_reference(make_job, tmp_path):

@@ -184,3 +184,34 @@ def test_a_reward_model_is_not_asked_to_write(make_job):
     assert tuned.run(references={ref: str(job.dir.checkpoint(2))}) == 1
     assert "scores answers and writes none" in tuned.sentence
     assert math.isfinite(job.curve("loss")[-1][1])
+
+
+def test_every_dpo_loss_trains_and_several_add_up_by_their_weights(make_job):
+    from codex_space.core.recipe import DPO_LOSSES
+
+    first = []
+    for number, train in enumerate(
+        (
+            {"loss_type": list(DPO_LOSSES), "label_smoothing": 0.01},
+            {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 0.25]},
+            {"loss_type": "sigmoid"},
+            {"loss_type": "sft"},
+        )
+    ):
+        values = recipe("dpo", train={"max_steps": 1, **train}, validation={"fraction": 0})
+        job = make_job(values, pairs(20), f"20261121-0016{number:02}-dpo-aaaa")
+        assert job.run() == 0, job.sentence
+        first.append(job.curve("loss")[0][1])
+    every, both, sigmoid, sft = first
+    assert math.isfinite(every)
+    assert both == pytest.approx(sigmoid + 0.25 * sft, rel=1e-4)
+    assert sigmoid == pytest.approx(math.log(2), abs=1e-4), "at the start the model is its own reference"
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto", "orpo"])
+def test_a_run_is_asked_its_benchmark_while_it_trains(make_job, kind):
+    asked = {"benchmarks": ["first-steps"], "limit": 2, "max_new_tokens": 4}
+    job = make_job(recipe(kind, evaluate=asked, train={"max_steps": 2}, checkpoints={"every_steps": 2}), pairs(20))
+    assert job.run() == 0, job.sentence
+    samples = job.dir.evaluation(2, "first-steps") / "samples.jsonl"
+    assert len(samples.read_text().splitlines()) == 2
