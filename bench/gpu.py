@@ -22,6 +22,7 @@ from typing import Any
 from bench.gpu_models import SHAPES, TINY, make_model, write_texts
 from bench.measure import REPO, write_result
 from codex_space.core import durable
+from codex_space.core.hardware import find_gpu
 from codex_space.core.paths import JobDir
 from codex_space.jobs.launch import worker_environ
 
@@ -30,8 +31,6 @@ LIMIT_S = float(os.environ.get("BENCH_GPU_LIMIT_S", "520"))
 """No case is begun after this; what was measured until then is kept."""
 CASE_S = 75.0
 WARM_STEPS, TIMED_STEPS = 6, 10
-TFLOPS = {"H100": 989, "H200": 989, "A100": 312, "L40S": 362, "L4": 121, "A10G": 70}
-"""Dense bf16 peak: NVIDIA's data sheets."""
 
 
 @dataclass(frozen=True)
@@ -195,13 +194,13 @@ def _follow(process: "subprocess.Popen[bytes]", job: JobDir, until: float) -> tu
 
 def _mfu(case: Case, shape: dict[str, Any], num_parameters: int, tokens_per_s: float) -> float | None:
     """Useful work over the peak: 6N a token in full, 4N with a frozen base, and 6·L·h·d·T for causal attention (PaLM, B)."""
-    peak = next((value for name, value in TFLOPS.items() if name in _gpu_name()), None)
-    if peak is None:
+    known = find_gpu(_gpu_name())
+    if known is None:
         return None
     length = min(case.recipe["train"]["max_length"], 2048)
     attention = 6 * shape["num_hidden_layers"] * shape["hidden_size"] * length
     flops = (4 if case.lora else 6) * num_parameters + attention
-    return round(flops * tokens_per_s / (peak * 1e12), 4)
+    return round(flops * tokens_per_s / (known["tflops"] * 1e12), 4)
 
 
 def _gpu_name() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import SCHEMA, nearest, parse_yaml, validate
+from codex_space.core.recipe import SCHEMA, TRACKERS, nearest, parse_yaml, validate
 from codex_space.core.train_fields import OWNED, train_fields
 
 # Flat name -> place in a recipe. TRL's ModelConfig, ScriptArguments and the older codex.json meet here.
@@ -48,7 +48,7 @@ _RENAMED = {
     "epochs": "num_train_epochs",
     "batch_size": "per_device_train_batch_size",
 }
-_SILENT = {"output_dir", "push_to_hub", "use_peft", "precision", "report_to", "hub_strategy"}
+_SILENT = {"output_dir", "push_to_hub", "use_peft", "precision", "hub_strategy"}
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,21 @@ def _place(key: str, value: Any, values: dict[str, Any], notes: list[str]) -> No
         _put(values, _PLACES[key], value)
         if _PLACES[key].rpartition(".")[2] != key:
             notes.append(f"{key}: became {_PLACES[key]}")
+    elif key == "report_to":
+        _place_trackers([value] if isinstance(value, str) else list(value or []), values, notes)
     elif key in _SILENT or key == "validation_file":
         return
     else:
         _place_train(key, value, values, notes)
+
+
+def _place_trackers(names: list[Any], values: dict[str, Any], notes: list[str]) -> None:
+    known = [name for name in names if name in TRACKERS]
+    if known:
+        values["track"] = {"to": known}
+        notes.append("report_to: became track.to; files are written in the run's folder, nothing is sent")
+    if left := [str(name) for name in names if name not in {*TRACKERS, "none", "all"}]:
+        notes.append(f"report_to: {', '.join(left)} left out; curves are always kept by the program")
 
 
 def _place_train(key: str, value: Any, values: dict[str, Any], notes: list[str]) -> None:  # noqa: ANN401  # YAML value

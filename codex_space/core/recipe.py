@@ -8,7 +8,7 @@ come from `configs/fields/`, so that this module needs neither.
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -175,10 +175,14 @@ class SamplesSection(Section):
     max_new_tokens: int = Field(default=64, ge=1, le=1024, description="Longest answer, in tokens.")
 
 
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+TRACKERS: tuple[str, ...] = get_args(Tracker)
+
+
 class TrackSection(Section):
     """Where the numbers of the curves are written too, in the run's own folder and without a network."""
 
-    to: list[Literal["tensorboard", "trackio", "wandb", "mlflow"]] = Field(
+    to: list[Tracker] = Field(
         min_length=1, description="One or several of tensorboard, trackio, wandb (offline; sync it later) and mlflow."
     )
     project: str = Field(default="codex-space", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="Groups runs there.")

@@ -75,3 +75,20 @@ def test_a_flat_file_that_says_too_little_is_refused(tmp_path, text, name, said)
 def test_a_missing_file_is_one_sentence(tmp_path):
     with pytest.raises(RecipeError, match="no such file"):
         import_flat(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "to", "said"),
+    [
+        ("tensorboard", ["tensorboard"], "became track.to"),
+        (["wandb", "comet_ml"], ["wandb"], "comet_ml left out"),
+        ("none", None, ""),
+        (["none"], None, ""),
+        (None, None, ""),
+    ],
+)
+def test_where_curves_were_to_go_becomes_the_track_section(tmp_path, given, to, said):
+    found = imported(tmp_path, {**CODEX_JSON, "report_to": given})
+    section = validate(found.values).track
+    assert (section and section.to) == to
+    assert said in " ".join(found.notes)

@@ -31,6 +31,7 @@ def test_a_run_that_goes_wrong_is_watched_and_understood(page, open_tab):
     tab.page.locator("#runs-chart [data-metric=ram_percent]").click()
     expect(tab.page.locator("#runs-metric")).to_have_value("ram_percent")
     tab.page.locator("#runs-metric").select_option("loss")
+    assert "diverged: The loss was" in page.cli("runs", "show", run_id).stdout
     tab.shot("watch-light")
     tab.page.get_by_role("tab", name="Samples").click()
     samples = tab.page.locator("#runs-samples")

@@ -1,5 +1,6 @@
 """A run that was cut off anywhere ends as one that was not."""
 
+import json
 import random
 import shutil
 
@@ -109,6 +110,23 @@ def test_a_stop_at_a_checkpoint_loses_no_evaluation(make_job, ended_early, monke
         assert job.curve("eval_loss") == ended_early.curve("eval_loss")
         assert job.said("done")[1]["step"] == last
         assert weights(job.dir.checkpoint(last)) == weights(ended_early.dir.checkpoint(last))
+
+
+def test_a_run_ends_early_by_what_the_owner_has_graded(make_job):
+    recipe = sft_recipe(
+        train={"max_steps": 8},
+        evaluate={"benchmarks": ["first-steps"], "limit": 1, "max_new_tokens": 1},
+        checkpoints={"every_steps": 2, "metric": "pass@1 first-steps", "early_stopping_patience": 1},
+    )
+    job = make_job(recipe, chat_rows())
+    for step, value in ((0, 0.5), (2, 0.6), (4, 0.6)):
+        scores = job.dir.evaluation(step, "graded") / "scores.json"
+        scores.parent.mkdir(parents=True)
+        scores.write_text(json.dumps({"scores": [{"name": "first-steps", "value": value}]}))
+    assert job.run() == 0
+    done = job.said("done")[0]
+    assert done["step"] == 4 == job.dir.checkpoint_steps()[-1]
+    assert "best was 0.6 at step 2" in done["reason"]
 
 
 def test_a_resumed_curve_averages_the_same_steps_where_logs_and_checkpoints_do_not_meet(make_job):
