@@ -180,7 +180,9 @@ def _fetch_config(ctx: Context, repo_id: str, revision: str) -> dict[str, Any]:
     if known is None:
         try:
             with tempfile.TemporaryDirectory(prefix="codex-space-") as folder:
-                known = _read_json(ctx.hub().download(repo_id, "config.json", revision, Path(folder)))
+                hub = ctx.hub()
+                commit = hub.head(repo_id, revision=revision)  # fails at once where a download would try for 20 s
+                known = _read_json(hub.download(repo_id, "config.json", commit, Path(folder)))
         except HubError as error:
             shipped = ", ".join(shipped_configs())
             raise ModelError(

@@ -11,13 +11,14 @@ from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import parse_yaml
 from codex_space.data.formats import ACCEPTED
-from codex_space.services import commands, datasets, runs
+from codex_space.services import commands, datasets, estimate, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
 from codex_space.ui.theme import make_html, widget
+from codex_space.ui.views import estimate as estimate_view
 from codex_space.ui.views import form as form_view
 from codex_space.ui.views import settings as settings_view
 from codex_space.ui.views import train as view
@@ -37,6 +38,8 @@ class TrainTab:
     settings: gr.HTML
     text: gr.Textbox
     verdict: gr.HTML
+    hardware: gr.Dropdown
+    needs: gr.HTML
     check: gr.Button
     tokens: gr.HTML
     go: gr.Button
@@ -81,6 +84,11 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                 verdict = make_html(
                     render_checks([render_check(None, "Recipe", "is being checked")]), elem_id="train-ready"
                 )
+                needs = make_html(elem_id="train-estimate")
+                hardware = gr.Dropdown(
+                    estimate_view.hardware_choices(), value=estimate.THIS_MACHINE, label="Estimated for",
+                    elem_id="train-hardware", info="Only the estimate follows it: the run starts on this machine.",
+                )  # fmt: skip
                 with gr.Row():
                     check = gr.Button("Check the tokens", elem_id="train-check", min_width=140)
                     go = gr.Button("Train", variant="primary", elem_id="train-go", min_width=140)
@@ -98,7 +106,21 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                 make_html("<p class=cs-note>The same from a terminal:</p>")
                 command = make_html(elem_id="train-command")
     return TrainTab(
-        tab, preset, form, batch_note, settings, text, verdict, check, tokens, go, result, command, gr.State("")
+        tab,
+        preset,
+        form,
+        batch_note,
+        settings,
+        text,
+        verdict,
+        hardware,
+        needs,
+        check,
+        tokens,
+        go,
+        result,
+        command,
+        gr.State(""),
     )
 
 
@@ -126,6 +148,15 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
     gr.on(
         [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
     )
+    gr.on(
+        [tab.text.change, tab.hardware.input, *opened],
+        lambda text, hardware: _estimate(ctx, text, hardware),
+        [tab.text, tab.hardware],
+        tab.needs,
+        trigger_mode="always_last",
+        concurrency_limit=4,  # a Hub that does not answer holds nobody else up
+        **quiet,
+    )
     tab.check.click(
         shows_errors(lambda text: _check(ctx, text)),
         tab.text,
@@ -151,6 +182,14 @@ def _from_settings(text: str, preset: str, payload: str) -> str:
     if asked["reset"]:
         return settings_view.reset_setting(text, read_recipe_text(preset), asked["path"])
     return settings_view.put_setting(text, asked["path"], asked["value"])
+
+
+def _estimate(ctx: Context, text: str, hardware: str) -> str:
+    try:
+        return estimate_view.render_estimate(estimate.estimate(ctx, text, hardware=hardware))
+    except CodexError as error:
+        # what is wrong with a recipe the checklist says
+        return "" if isinstance(error, RecipeError) else estimate_view.render_unknown(error)
 
 
 def _check(ctx: Context, text: str) -> str:
