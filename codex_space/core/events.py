@@ -5,6 +5,7 @@ Every line holds `t` (seconds since the epoch) and `e` (its type):
     attempt     {attempt, resumed_from_step}         opens each start of the worker
     phase       {phase, detail}                      what the worker is busy with before it trains
     ready       {max_steps, num_rows, trained_tokens, total_tokens, ...}   preflight passed
+    probe       {peak_gib, estimated_gib, rows}     a step on the longest rows was tried; estimated_gib may be null
     log         {step, epoch, metrics: {name: float}}
     checkpoint  {step, size_bytes, metrics}          complete on disk (manifest written)
     samples     {step, benchmark, num_samples, protocol}   answers begin to be written to the evaluation's folder

@@ -15,8 +15,8 @@ NF4_BYTES = 0.516
 """A parameter in NF4 with double quantisation: 4 bits, 8 a block of 64, 32 a group of 256 blocks (QLoRA, section 3)."""
 HEAD_TOKENS, HEAD_VOCAB = 4096, 32768
 """TRL's fused head works on tiles of this size (trl/kernels/chunked_logprob.py)."""
-HEAD_TILES_CPU = 8.5
-"""Tiles alive at once in the head's backward pass in plain torch operations; the Triton kernel works in place in one."""
+HEAD_TILES_CPU = 10.5
+"""Tiles alive at once in the head's backward pass in plain torch operations (measured); the Triton kernel works in one."""
 FULL_LOGITS_BYTES = {True: 14, False: 12}
 """A logit's bytes where the loss needs all of them, with and without autocast: its copies in two precisions and their gradients."""
 COMPILED_SHARE = 0.72

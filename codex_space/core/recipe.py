@@ -212,6 +212,10 @@ class LaunchSection(Section):
         le=256,
         description="CPU threads; fixed at submission, since an exact resume needs equal counts.",
     )
+    probe: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Try a step on the longest rows first, to measure its memory; auto does so on a GPU.",
+    )
 
 
 class BaseRecipe(Section):

@@ -17,7 +17,7 @@ def explain(error: BaseException, where: str) -> CodexError:
         return TrainingError(
             "the disk is full", where=where, cure="Free some space, then Resume: earlier checkpoints are intact."
         )
-    if any(_is_out_of_memory(each) for each in _chain(error)):
+    if any(is_out_of_memory(each) for each in _chain(error)):
         return TrainingError(
             "the memory was not enough",
             where=where,
@@ -43,7 +43,8 @@ def is_disk_full(error: BaseException) -> bool:
     )
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this very error says that memory was short, on a GPU or of the machine."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)
 

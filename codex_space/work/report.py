@@ -16,7 +16,7 @@ from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TrainingRecipe
 from codex_space.grade.library import ASKED, PASS_RATE
-from codex_space.work import checkpoint, environment
+from codex_space.work import checkpoint, environment, probe
 from codex_space.work.attempt import Attempt
 from codex_space.work.machine import Machine
 from codex_space.work.samples import Sampler
@@ -240,6 +240,7 @@ def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) 
     if attempt.resume_from_step >= max_steps or reporter.ended_early:
         attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return
+    probe.run(attempt, trainer)
     reporter.evaluate = trainer.evaluate
     length = getattr(attempt.recipe, "block_size", 0) or ready["total_tokens"] / max(ready["num_rows"], 1)
     reporter.speed.know(trainer, cast("TrainingRecipe", attempt.recipe), length)
