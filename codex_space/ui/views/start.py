@@ -1,9 +1,15 @@
 """What the Start tab says: the first model's button, and what a real base model still needs."""
 
+import math
 from collections.abc import Sequence
 
 from codex_space.core.errors import CodexError
+from codex_space.core.estimate import estimate
+from codex_space.core.hardware import find_hardware
+from codex_space.core.memory import GIB
 from codex_space.core.presets import Preset
+from codex_space.core.recipe import TuningRecipe, parse_recipe
+from codex_space.core.shapes import read_shape, shipped_config
 from codex_space.hub.records import Account
 from codex_space.services.first_model import FirstModel
 from codex_space.services.models import Machine
@@ -44,10 +50,10 @@ def render_real_models(presets: Sequence[Preset], gpu_bytes: int) -> str:
     """Return the shipped recipes for real base models as links, with whether this GPU can hold them."""
     rows = []
     for preset in presets:
-        need = _needed_gb(preset.title)
-        fits = gpu_bytes >= need * 0.9e9 > 0
-        note = "fits this GPU" if fits else f"wants a GPU with {need} GB"
-        title = preset.title.partition(":")[0]
+        need = _needed_gib(preset)
+        fits = gpu_bytes >= need * GIB
+        note = "fits this GPU" if fits else f"wants a GPU with {math.ceil(need)} GiB or more"
+        title = preset.title.partition(" (hardware")[0]
         rows.append(
             f'<li><a class="cs-link" href="#train/recipe/{escape(preset.name)}">{escape(title)}</a>'
             f'<span class="{"cs-fits" if fits else "cs-faint"}">{escape(note)}</span></li>'
@@ -74,8 +80,9 @@ def _hub_line(account: Account | CodexError | None) -> str:
     return render_check(True, "Hub", f"signed in as {account.name}, may write")
 
 
-def _needed_gb(title: str) -> int:
-    """The titles of the shipped recipes say `16 GB or more`."""
-    words = title.split()
-    sizes = [int(words[i - 1]) for i, word in enumerate(words) if word == "GB" and i and words[i - 1].isdigit()]
-    return sizes[-1] if sizes else 0
+def _needed_gib(preset: Preset) -> float:
+    """Return the estimated peak on the kind of GPU that holds the most; shapes of the shipped recipes' models ship too."""
+    recipe = parse_recipe(preset.text)
+    ref = recipe.model.model_name_or_path if isinstance(recipe, TuningRecipe) else ""
+    shape = read_shape(shipped_config(ref) or {}, ref)
+    return estimate(recipe, shape, find_hardware("h200"), None).peak_gib
