@@ -14,6 +14,8 @@ def estimate(args: argparse.Namespace) -> int:
     """Print what the recipe needs; 0 whether it fits or not: that is the answer."""
     text = sys.stdin.read() if args.recipe == "-" else read_recipe_text(args.recipe)
     with opened(args) as ctx:
+        if args.refresh_prices:
+            service.refresh_prices(ctx)
         found = service.estimate(ctx, text, overrides=args.overrides, hardware=args.hardware)
     if args.json:
         print(json.dumps(asdict(found)))

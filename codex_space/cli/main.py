@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     estimated.add_argument("recipe", help="as for train")
     estimated.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.max_length=4096")
     estimated.add_argument("--hardware", default="this", help="such as l4x1 or a100-large; default: this machine")
+    estimated.add_argument("--refresh-prices", action="store_true", help="ask the Hub what its machines cost now")
     _add_json(estimated)
     imported = _command(
         commands, "import", "training:import_config", "turn a flat TRL/HF config or codex.json into a recipe"

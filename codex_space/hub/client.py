@@ -115,6 +115,19 @@ class Hub:
             found = self._api.list_models(search=text, pipeline_tag="text-generation", sort="downloads", limit=limit)
             return [ModelHit(hit.id, hit.downloads or 0, hit.likes or 0, bool(hit.gated)) for hit in found]
 
+    def prices(self) -> dict[str, float]:
+        """Return US dollars an hour of each flavour of hardware that Spaces and Jobs run on.
+
+        Raises:
+            HubBusyError: No answer.
+        """
+        with hub_errors("Hub hardware"):
+            known = [*self._api.list_jobs_hardware(), *self._api.list_spaces_hardware()]
+        hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
+        return {
+            one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in known if one.unit_label in hours
+        }
+
     def is_private(self, repo_id: str, repo_type: RepoType) -> bool:
         """Return whether only its owners can see the repository.
 

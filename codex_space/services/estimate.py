@@ -3,9 +3,11 @@
 import functools
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from codex_space.core import durable
 from codex_space.core import estimate as core
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.estimate import Estimate, Rows
@@ -19,6 +21,8 @@ from codex_space.services import models
 from codex_space.services.context import Context
 
 THIS_MACHINE = "this"
+PRICES = "hardware_prices.json"
+"""In the workspace: what the Hub's machines cost when it was asked."""
 BYTES_PER_TOKEN = 3.3
 """Of source code with chat around it, in tokenizers of 32,000 to 150,000 entries; measured between 2.9 and 3.7."""
 MAX_READ_BYTES = 64 << 20
@@ -32,11 +36,28 @@ def estimate(ctx: Context, text: str, *, overrides: list[str] | None = None, har
         RecipeError: The recipe, or the name of the hardware, is wrong.
         ModelError: The model's sizes cannot be known.
     """
-    machine = this_machine(ctx) if hardware == THIS_MACHINE else find_hardware(hardware)
+    machine = this_machine(ctx) if hardware == THIS_MACHINE else _priced(ctx, find_hardware(hardware))
     recipe = parse_recipe(text, overrides)
     if not isinstance(recipe, TuningRecipe | PretrainRecipe):
         return core.estimate(recipe, _fresh("tiny", 259), machine, None)  # refused there, in its words
     return core.estimate(recipe, find_shape(ctx, recipe), machine, count_rows(ctx, recipe))
+
+
+def refresh_prices(ctx: Context) -> int:
+    """Ask the Hub what its machines cost now, keep it in the workspace, and return how many it named.
+
+    Raises:
+        HubError: It gives no answer; the prices known before stay.
+    """
+    prices = ctx.hub().prices()
+    durable.write_json(ctx.workspace.root / PRICES, {"usd_per_hour": prices, "at": ctx.clock()})
+    return len(prices)
+
+
+def _priced(ctx: Context, machine: Hardware) -> Hardware:
+    """Return a flavour at the price the Hub named last."""
+    known = (durable.read_json(ctx.workspace.root / PRICES) or {}).get("usd_per_hour", {}).get(machine.name)
+    return replace(machine, usd_per_hour=known) if isinstance(known, int | float) and known >= 0 else machine
 
 
 def this_machine(ctx: Context) -> Hardware:

@@ -165,6 +165,7 @@ class TestHub:
             ("POST", "/api/validate-yaml", self.ok_yaml),
             ("POST", "/api/repos/create", self.create),
             ("DELETE", "/api/repos/delete", self.delete),
+            ("GET", "/api/{kind}/hardware", self.hardware),
             ("GET", "/api/{kind}", self.search),
             ("GET", repo, self.info),
             ("GET", repo + "/revision/{rev}", self.info),
@@ -185,6 +186,13 @@ class TestHub:
             ("GET HEAD", page + "/resolve/{rev}/{path:path}", self.resolve),
         ]
         return [Route(path, view, methods=methods.split()) for methods, path, view in table]
+
+    async def hardware(self, request: Request) -> Response:
+        """Flavours and what a minute of them costs; Jobs have one that Spaces have not."""
+        made = {"l4x1": 0.015} | ({"h200": 0.1} if request.path_params["kind"] == "jobs" else {})
+        fields = {"prettyName": "", "cpu": "8 vCPU", "ram": "30 GB", "accelerator": None, "unitLabel": "minute"}
+        rows = [{"name": k, "unitCostUSD": v, "unitCostMicroUSD": round(v * 1e6), **fields} for k, v in made.items()]
+        return JSONResponse(rows)
 
     # Who asks, and for what.
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from codex_space.cli.main import main
-from codex_space.core.errors import ModelError, RecipeError
+from codex_space.core.errors import HubBusyError, ModelError, RecipeError
 from codex_space.core.hardware import gpu_facts, list_hardware
 from codex_space.core.presets import list_presets
 from codex_space.services import estimate as service
@@ -118,6 +118,21 @@ def test_of_an_unknown_model_only_its_config_is_fetched(ctx, hub, monkeypatch):
     asked = [line["path"] for line in hub.asked("", "GET")]
     assert asked
     assert all(path.endswith("config.json") or path.startswith("/api/models/") for path in asked)
+
+
+def test_prices_of_the_hub_are_taken_when_asked_for(ctx, hub, monkeypatch):
+    before = ask(ctx, "train.max_steps=20000")
+    monkeypatch.setattr(type(ctx), "hub", lambda self: hub.client())
+    assert service.refresh_prices(ctx) == 2
+    dearer = ask(ctx, "train.max_steps=20000")
+    assert dearer.usd == pytest.approx(dearer.hours * 0.9, abs=0.01)
+    assert dearer.usd > before.usd
+    hub.fail("/api/jobs/hardware", status=503, message="busy")
+    with pytest.raises(HubBusyError):
+        service.refresh_prices(ctx)
+    assert ask(ctx, "train.max_steps=20000").usd == dearer.usd
+    (ctx.workspace.root / service.PRICES).write_text('{"usd_per_hour": {"l4x1": "free"}}')
+    assert ask(ctx, "train.max_steps=20000").usd == before.usd
 
 
 BAD = {
