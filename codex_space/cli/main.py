@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
             "recipe", help="a YAML file, a shipped recipe such as sft/tiny-cpu, or - for standard input"
         )
         command.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
+        if name == "check":
+            command.add_argument(
+                "--row", metavar="N", help="show a row's tokens: its number from 0, or first, longest, random"
+            )
         _add_json(command)
     estimated = _command(
         commands, "estimate", "estimate:estimate", "say what a recipe needs: memory, hours, dollars, disk"

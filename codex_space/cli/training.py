@@ -1,8 +1,10 @@
 """`codex-space train`, `check`, `import` and `show-command`."""
 
 import argparse
+import contextlib
 import json
 import sys
+from typing import Any
 
 import yaml
 
@@ -10,9 +12,12 @@ from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
 from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
-from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
 from codex_space.services import checks, preflight, runs
 from codex_space.services.commands import command_line
+from codex_space.services.tokens import TokenView, describe_counts, render_plain
+
+PRINTED_TOKENS = 4000
 
 
 def train(args: argparse.Namespace) -> int:
@@ -25,10 +30,14 @@ def train(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> int:
     """Print the checklist of a recipe; 1 where something stands in its way."""
     text = render_recipe(parse_recipe(_text(args), args.overrides))
-    with opened(args) as ctx:
+    with opened(args) as ctx, contextlib.closing(TokenView(ctx)) as view:
+        if args.row is not None:
+            return _print_row(view.look(text, args.row, limit=None if args.json else PRINTED_TOKENS), args)
         lines = checks.readiness(ctx, text)
         if not any(line.ok is False for line in lines):
             lines.append(preflight.check_tokens(ctx, text))
+            if lines[-1].ok and isinstance(parse_recipe(text), TuningRecipe):
+                lines.append(checks.Check(None, "Length", describe_counts(view.counts(text))))
     if args.json:
         print(json.dumps([vars(line) for line in lines]))
     else:
@@ -36,6 +45,11 @@ def check(args: argparse.Namespace) -> int:
             mark = {True: "ok", False: "NO", None: "--"}[line.ok]
             print(f"{mark}  {line.label}: {line.detail}. {line.cure}".rstrip())
     return 1 if any(line.ok is False for line in lines) else 0
+
+
+def _print_row(looked: dict[str, Any], args: argparse.Namespace) -> int:
+    print(json.dumps(looked) if args.json else render_plain(looked))
+    return 0
 
 
 def import_config(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import gradio as gr
 
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
+from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.tabs import data, evaluate, playground, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
@@ -11,7 +12,7 @@ from codex_space.ui.theme import make_html, widget
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
 
 
-def build(ctx: Context, chat: Chat) -> gr.Blocks:
+def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
     """Lay out all tabs, then wire them, so that one tab may refer to another's components."""
     demo = gr.Blocks(
         title="codex_space",
@@ -39,7 +40,7 @@ def build(ctx: Context, chat: Chat) -> gr.Blocks:
                 space_tab = space.layout(space_item, ctx)
         start.wire(start_tab, demo, ctx)
         data.wire(data_tab, ctx)
-        train.wire(train_tab, demo, ctx)
+        train.wire(train_tab, demo, ctx, tokens)
         runs.wire(runs_tab, ctx, train_tab.text)
         evaluate.wire(evaluate_tab, ctx, chat)
         playground.wire(chat_tab, chat)

@@ -16,6 +16,7 @@ from codex_space.core.settings import Settings
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context, open_context
 from codex_space.services.live import REFRESH_S, Live
+from codex_space.services.tokens import TokenView
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
 from codex_space.ui.live_routes import build_routes
@@ -34,12 +35,14 @@ class Page:
     demo: gr.Blocks
     url: str
     chat: Chat
+    tokens: TokenView
     live: Live
 
     def close(self) -> None:
-        """Stop answering and end the playground's process."""
+        """Stop answering and end the processes of playground and token view."""
         self.demo.close(verbose=False)
         self.chat.close()
+        self.tokens.close()
 
 
 def serve(settings: Settings, clock: Callable[[], float]) -> int:
@@ -78,8 +81,8 @@ def launch(ctx: Context) -> Page:
     Raises:
         WorkspaceError: The port is taken.
     """
-    live, chat, settings = Live(ctx), Chat(ctx), ctx.settings
-    demo = build(ctx, chat)
+    live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
+    demo = build(ctx, chat, tokens)
     try:
         _, url, _ = demo.launch(
             server_name=settings.host,
@@ -111,7 +114,7 @@ def launch(ctx: Context) -> Page:
         ) from error
     # gradio 6.31 sums up all events since the start with pandas after each one, for a page we do not open
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER
-    return Page(demo, url, chat, live)
+    return Page(demo, url, chat, tokens, live)
 
 
 def _refresh_until(asked_to_end: threading.Event, page: Page, clock: Callable[[], float]) -> None:

@@ -34,6 +34,7 @@ from codex_space.core.paths import MANIFEST
 from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import ModelSection, nearest
 from codex_space.core.settings import read_settings
+from codex_space.data.sources import is_hub_id
 from codex_space.work.attempt import Attempt
 from codex_space.work.checkpoint import RESUME_FILES
 from codex_space.work.failures import explain, is_disk_full
@@ -88,6 +89,21 @@ def _fetch_adapter(attempt: Attempt, ref: str, revision: str | None) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(found, folder)
     return str(folder)
+
+
+def locate_tokenizer(attempt: Attempt, section: ModelSection) -> Source:
+    """Return where the tokenizer of a recipe's model lies; of the Hub only its files will be fetched.
+
+    Raises:
+        ModelError: It is not there.
+        HubError: The Hub refuses it.
+    """
+    ref = section.model_name_or_path
+    if ref in attempt.references:
+        return Source(attempt.references[ref], ref)
+    if is_hub_id(ref) and not Path(ref).is_dir():
+        return Source(ref, ref, _pin(ref, section.revision, offline=attempt.offline))
+    return locate(attempt, section, merge=False)
 
 
 def _keep_parent(attempt: Attempt, ref: str) -> Source:
@@ -261,14 +277,19 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
     return tokenizer
 
 
-def add_tokens(source: Source, tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> tuple[int, ...]:
-    """Add tokens to the tokenizer; return the numbers of all that the model has no trained embedding for.
+def add_tokens(
+    source: Source, tokenizer: PreTrainedTokenizerBase, words: Sequence[str], *, weights: bool = True
+) -> tuple[int, ...]:
+    """Add tokens to the tokenizer; return the numbers of all that the model, where there is one, has not learnt.
 
     Raises:
         ModelError: The model's config cannot be read.
     """
-    before, path = len(tokenizer), base_of(Path(source.path)) if is_adapter(source.path) else source.path
+    before = len(tokenizer)
     tokenizer.add_tokens(list(words), special_tokens=True)
+    if not weights:
+        return ()
+    path = base_of(Path(source.path)) if is_adapter(source.path) else source.path
     try:
         config = AutoConfig.from_pretrained(path, revision=source.revision, trust_remote_code=False)
     except (OSError, ValueError) as error:

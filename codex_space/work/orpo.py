@@ -19,12 +19,21 @@ def run(attempt: Attempt) -> None:
         CodexError: Why it cannot start or go on.
     """
     start = tuning.begin(attempt)
+    trainer = make(start)
+    sequences = token_check.from_labels(trainer.train_dataset, "chosen_labels", "rejected_labels")
+    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+
+
+def make(start: tuning.Start) -> "_Trainer":
+    """Return the trainer with its rows turned into tokens.
+
+    Raises:
+        CodexError: Model, rows or settings do not fit together.
+    """
     config = start.arguments(ORPOConfig, remove_unused_columns=False)
     # left to attach them, this trainer would first turn what a 4-bit base keeps in 16 bits into 32
     attaches = not start.recipe.model.load_in_4bit
-    trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read_answers(), attaches=attaches)
-    sequences = token_check.from_labels(trainer.train_dataset, "chosen_labels", "rejected_labels")
-    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+    return tuning.build(start, _Trainer, start.load_model(), config, start.read_answers(), attaches=attaches)
 
 
 class _Trainer(tuning.Ours, ORPOTrainer):

@@ -1,5 +1,7 @@
 """A reward model with TRL's RewardTrainer (Bradley-Terry): one number for an answer, higher for the chosen one."""
 
+from typing import cast
+
 from transformers import set_seed
 from trl import RewardConfig, RewardTrainer
 
@@ -14,13 +16,24 @@ def run(attempt: Attempt) -> None:
         CodexError: Why it cannot start or go on.
     """
     start = tuning.begin(attempt)
-    set_seed(start.recipe.seed)  # the head that gives the number starts at random
-    config = start.arguments(RewardConfig)
-    trainer = tuning.build(start, _Trainer, start.load_model(scores=True), config, start.read_answers())
+    trainer = make(start)
     sequences = token_check.from_answers(
-        trainer.train_dataset, [(None, "chosen_ids"), (None, "rejected_ids")], config.max_length
+        trainer.train_dataset,
+        [(None, "chosen_ids"), (None, "rejected_ids")],
+        cast("RewardConfig", trainer.args).max_length,
     )
     tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, None))
+
+
+def make(start: tuning.Start) -> "_Trainer":
+    """Return the trainer with its rows turned into tokens.
+
+    Raises:
+        CodexError: Model, rows or settings do not fit together.
+    """
+    set_seed(start.recipe.seed)  # the head that gives the number starts at random
+    config = start.arguments(RewardConfig)
+    return tuning.build(start, _Trainer, start.load_model(scores=True), config, start.read_answers())
 
 
 class _Trainer(tuning.Ours, RewardTrainer):

@@ -14,6 +14,17 @@ def run(attempt: Attempt) -> None:
         CodexError: Why it cannot start or go on.
     """
     start = tuning.begin(attempt)
+    trainer = make(start)
+    sequences = token_check.from_labels(trainer.train_dataset, "labels")
+    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+
+
+def make(start: tuning.Start) -> "_Trainer":
+    """Return the trainer with its rows turned into tokens.
+
+    Raises:
+        CodexError: Model, rows or settings do not fit together.
+    """
     masked = start.prepared.format == "messages" and start.as_chat
     masked = masked and start.recipe.train.get("assistant_only_loss", True)
     if masked and not templates.marks_answers(start.tokenizer):
@@ -26,15 +37,13 @@ def run(attempt: Attempt) -> None:
     _fit_packing(start, config)
     pairs = start.prepared.format == "prompt_completion" and start.as_chat
     try:
-        trainer = tuning.build(start, _Trainer, start.load_model(), config, start.read(_as_turns if pairs else None))
+        return tuning.build(start, _Trainer, start.load_model(), config, start.read(_as_turns if pairs else None))
     except RuntimeError as error:
         if "no assistant tokens" in str(error):
             raise DataError(
                 "a row holds no answer to learn from", where="datasets", cure="Check its messages."
             ) from error
         raise
-    sequences = token_check.from_labels(trainer.train_dataset, "labels")
-    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
 
 
 def _fit_packing(start: tuning.Start, config: SFTConfig) -> None:

@@ -100,8 +100,8 @@ class Start:
         return self.read(None if self.as_chat or self.prepared.format == "preference_text" else _as_text)
 
 
-def begin(attempt: Attempt) -> Start:
-    """Prepare the rows and find model, tokenizer and template.
+def begin(attempt: Attempt, *, weights: bool = True) -> Start:
+    """Prepare the rows and find model, tokenizer and template; without `weights` only the tokenizer's files are touched.
 
     Raises:
         CodexError: One of them is not there or does not fit.
@@ -110,11 +110,11 @@ def begin(attempt: Attempt) -> Start:
     assert isinstance(recipe, TuningRecipe)  # noqa: S101  # narrows the type
     prepared = rows.prepare(attempt)
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
-    source = models.locate(attempt, recipe.model)
+    source = models.locate(attempt, recipe.model) if weights else models.locate_tokenizer(attempt, recipe.model)
     tokenizer = models.load_tokenizer(source.path, source.revision)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL's stable trainers do; ORPO's would fail at the first batch
-    new_tokens = models.add_tokens(source, tokenizer, recipe.model.added_tokens)
+    new_tokens = models.add_tokens(source, tokenizer, recipe.model.added_tokens, weights=weights)
     as_chat = prepared.format not in {"text", "preference_text"} and recipe.chat_template != "none"
     if as_chat:
         templates.choose(tokenizer, recipe.chat_template)

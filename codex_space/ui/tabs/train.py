@@ -15,7 +15,9 @@ from codex_space.services import commands, datasets, estimate, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
+from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import message_of, shows_errors
+from codex_space.ui.tabs import train_tokens
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import estimate as estimate_view
@@ -43,6 +45,7 @@ class TrainTab:
     check: gr.Button
     tokens: gr.HTML
     go: gr.Button
+    look: train_tokens.Look
     result: gr.HTML
     command: gr.HTML
     request_key: gr.State
@@ -92,8 +95,9 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                 with gr.Row():
                     check = gr.Button("Check the tokens", elem_id="train-check", min_width=140)
                     go = gr.Button("Train", variant="primary", elem_id="train-go", min_width=140)
+                look = gr.Button("Look at the tokens", elem_id="train-look")
                 make_html(
-                    "<p class=cs-note>Check reads the rows with the model's tokenizer and counts what would be trained. "
+                    "<p class=cs-note>Look shows any row as the tokens the trainer sees. Check reads the rows with the model's tokenizer and counts what would be trained. "
                     "Train puts the run in the queue.</p>"
                 )
                 tokens = make_html(elem_id="train-tokens")
@@ -105,6 +109,8 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     )  # fmt: skip
                 make_html("<p class=cs-note>The same from a terminal:</p>")
                 command = make_html(elem_id="train-command")
+    looked = train_tokens.layout(look)
+    key = gr.State("")
     return TrainTab(
         tab,
         preset,
@@ -118,13 +124,14 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
         check,
         tokens,
         go,
+        looked,
         result,
         command,
-        gr.State(""),
+        key,
     )
 
 
-def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
+def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> None:
     """Connect form, settings and text to each other, and the two buttons."""
     form = tab.form.components
 
@@ -157,6 +164,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context) -> None:
         concurrency_limit=4,  # a Hub that does not answer holds nobody else up
         **quiet,
     )
+    train_tokens.wire(tab.look, tab.text, tokens)
     tab.check.click(
         shows_errors(lambda text: _check(ctx, text)),
         tab.text,
