@@ -20,7 +20,7 @@ ROWS.append({"prompt": "A long one.", "completion": "x = 1\n" * 100_000})
 def test_every_token_of_a_row_is_shown_with_what_becomes_of_it(page, open_tab, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    tab = open_tab(page)
+    tab = open_tab(page, color_scheme="dark")
     tab.go("Train")
     text, row = tab.page.locator("#train-yaml textarea"), tab.page.locator("#tokens-view")
     changed = f"kind: sft\nmodel: {{model_name_or_path: 'fresh:tiny'}}\ndatasets: [{{path: {path}}}]\ntrain: {{max_length: 320}}\n"
@@ -46,7 +46,7 @@ def test_every_token_of_a_row_is_shown_with_what_becomes_of_it(page, open_tab, t
     assert "\u202e" not in shown
     assert tab.page.evaluate("window.owned") is None
     tab.page.wait_for_timeout(400)  # let the card's fade end
-    tab.shot("tokens-light")
+    tab.shot("tokens-dark")
     assert tab.page.evaluate(CONTRAST) == []
     tab.page.locator("#tokens-next").click()
     expect(row).to_contain_text("Row 1 of")
@@ -59,11 +59,7 @@ def test_every_token_of_a_row_is_shown_with_what_becomes_of_it(page, open_tab, t
     tab.page.locator("#tokens-use").click()
     wait_for(lambda: "max_length: 600064" in text.input_value(), 30, "the proposed length in the recipe")
     expect(tab.page.locator("#tokens-use")).to_contain_text("already", timeout=30_000)
-    for name, options in {
-        "dark": {"color_scheme": "dark"},
-        "phone": {"viewport": {"width": 390, "height": 844}},
-    }.items():
-        tab.page.set_viewport_size(options.get("viewport", {"width": 1440, "height": 900}))
-        tab.page.emulate_media(color_scheme=options.get("color_scheme", "light"))
-        tab.shot(f"tokens-{name}")
-        assert tab.page.evaluate("document.documentElement.scrollWidth") <= tab.page.viewport_size["width"], name
+    tab.page.set_viewport_size({"width": 390, "height": 844})
+    row.scroll_into_view_if_needed()
+    tab.shot("tokens-phone")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
