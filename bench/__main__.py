@@ -6,7 +6,7 @@ import sys
 
 from bench.measure import RESULTS
 
-NAMES = ("page_start", "million_points", "event_delay", "supervised", "viewers", "grading")
+NAMES = ("page_start", "million_points", "event_delay", "supervised", "viewers", "grading", "fit")
 ON_A_GPU = ("gpu",)
 
 
