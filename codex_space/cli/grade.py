@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from codex_space.core.errors import GradeError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
 from codex_space.grade import benchmarks, library
-from codex_space.grade.problems import load_problems
+from codex_space.grade.problems import Benchmark, Problem, load_problems
 from codex_space.grade.reference import references
-from codex_space.grade.samples import read_samples
+from codex_space.grade.samples import Sample, read_samples
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import Report, grade_samples
 from codex_space.grade.statistics import pass_rate, wilson
@@ -25,11 +26,27 @@ def grade(args: argparse.Namespace) -> int:
     file: Path = args.problems or library.find(benchmark.name).file(folder)
     if not file.is_file() and args.problems is None:
         raise GradeError(f"{benchmark.name} needs --problems", cure=f"It reads {benchmark.files}.")
+    with ThreadPoolExecutor(1) as beside:
+        reading = beside.submit(_read, benchmark, file, args.samples)
+        with Sandbox(args.workers) as sandbox:
+            return _grade(args, benchmark, *reading.result(), sandbox, folder)
+
+
+def _read(benchmark: Benchmark, file: Path, samples: Path) -> tuple[list[Problem], list[Sample]]:
     problems = load_problems(benchmark, file)
-    samples = read_samples(args.samples, problems)
-    with Sandbox(args.workers) as sandbox:
-        known = references(problems, sandbox, folder)
-        report = grade_samples(benchmark, problems, samples, known, sandbox, _Progress(len(samples)).step)
+    return problems, read_samples(samples, problems)
+
+
+def _grade(
+    args: argparse.Namespace,
+    benchmark: Benchmark,
+    problems: list[Problem],
+    samples: list[Sample],
+    sandbox: Sandbox,
+    folder: Path,
+) -> int:
+    known = references(problems, sandbox, folder)
+    report = grade_samples(benchmark, problems, samples, known, sandbox, _Progress(len(samples)).step)
     if args.json:
         print(json.dumps(_as_json(report)))
         return 0

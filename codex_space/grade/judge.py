@@ -2,7 +2,8 @@
 
 A suite is one of three. `program`: test code runs here, and the names it calls are stubs that ask the solver.
 `cases`: the solver answers a list of calls, and its answers are compared with what is expected. `record`: the same for a
-trusted program, whose answers and times are kept.
+trusted program, whose answers and times are kept. Suites of one job run one after another with one solver, which loads
+the program anew for each; only what the program did to its whole process stays from one to the next.
 
 Covered: the solver's values come as builtin types (`wire`), its exceptions as a closed set of builtin ones, a test
 program passes only after at least one answered call, and a call that takes longer than its limit, in CPU time as the
@@ -53,20 +54,29 @@ class _SolverFailedError(BaseException):
 
 
 def main(job: int, answers: int, calls: int, verdict: int) -> None:
-    """Judge one suite and write the verdict: {"status", "passed", "why"} and, of `record`, "outputs" and "times".
+    """Judge suites up to the first that is not passed; write a line for each.
 
-    A timeout is `final` where no quieter machine would help: less than half was done in all the time there is, or one
-    call used up its CPU time with a core to itself.
+    A line is {"status", "passed", "why", "final", "cpu_s", "wall_s"} and, of `record`, "outputs" and "times". A timeout is `final`
+    where no quieter machine would help: less than half was done in all the time there is, or one call used up its CPU
+    time with a core to itself.
     """
-    suite = json.loads(wire.read_all(job))
-    line = _Line(answers, calls, suite["limits"])
-    progress = {"passed": 0}
+    line = _Line(answers, calls)
+    for suite in json.loads(wire.read_all(job)):
+        told = _judged(suite, line)
+        wire.write_all(verdict, json.dumps(told).encode() + b"\n")
+        if told["status"] != "pass":
+            break
+    os._exit(0)
+
+
+def _judged(suite: dict[str, Any], line: "_Line") -> dict[str, Any]:
+    progress, began = {"passed": 0}, time.monotonic()
     try:
-        line.start()
+        line.begin(suite)
         found = _KINDS[suite["kind"]](suite, line, progress)
         told = {"status": "pass", "why": "", **found}
     except _OutOfTimeError as error:
-        early = isinstance(error, _OutOfAllTimeError) and 2 * progress["passed"] < len(suite.get("calls", ()))
+        early = isinstance(error, _OutOfAllTimeError) and 2 * progress["passed"] < len(suite.get("expected", ()))
         told = {"status": "timeout", "why": str(error), "final": early or error.undisturbed}
     except _SolverFailedError as error:
         told = {"status": "fail", "why": str(error)}
@@ -76,27 +86,33 @@ def main(job: int, answers: int, calls: int, verdict: int) -> None:
         told = {"status": "fail", "why": f"{type(error).__name__}: {error}"[:300]}
     # What a program says of itself may be 100 MB long, or hold half characters that no file takes.
     told["why"] = told["why"][:_WHY_CHARS].encode("utf-8", "backslashreplace").decode()
-    wire.write_all(verdict, json.dumps({**progress, **told}).encode())
-    os._exit(0)
+    return {**progress, **told, "cpu_s": line.cpu_s() - line.suite_began_cpu_s, "wall_s": time.monotonic() - began}
 
 
 class _Line:
     """The solver as the judge sees it: requests, answers, and how long an answer has been due."""
 
-    def __init__(self, answers: int, calls: int, limits: dict[str, float]) -> None:
-        self._answers, self._calls, self._limits = answers, calls, limits
+    def __init__(self, answers: int, calls: int) -> None:
+        self._answers, self._calls = answers, calls
         self._reader = wire.Reader(answers, self._wait)
-        self._due_cpu_s = limits["load_cpu_s"]
+        self._limits: dict[str, float] = {}
+        self._due_cpu_s = 0.0
         self._clock: int | None = None
         self._since_cpu, self._since_wall = 0.0, time.monotonic()
+        self.suite_began_cpu_s = 0.0
 
-    def start(self) -> None:
-        """Wait until the program has loaded."""
-        kind, payload = self._reader.next()
-        if kind != b"p":
-            raise _SolverFailedError("the program's process did not start")
-        self._clock = (~int(payload) << 3) | 2  # the kernel's clock of that process's CPU time (CPUCLOCK_SCHED)
-        self._mark()
+    def begin(self, suite: dict[str, Any]) -> None:
+        """Have the program loaded for a suite, and wait until it is."""
+        self._limits = suite["limits"]
+        self._due_cpu_s = self._limits["load_cpu_s"]
+        if self._clock is None:
+            self._since_wall = time.monotonic()
+            kind, payload = self._reader.next()
+            if kind != b"p":
+                raise _SolverFailedError("the program's process did not start")
+            self._clock = (~int(payload) << 3) | 2  # the kernel's clock of that process's CPU time (CPUCLOCK_SCHED)
+        self.suite_began_cpu_s = self.cpu_s()
+        self.ask(b"l", {"names": suite["names"], "live": suite["live"]})
         kind, payload = self._reader.next()
         if kind != b"r":
             raise _SolverFailedError(": ".join(_words(payload)))
@@ -141,7 +157,7 @@ class _Line:
             cpu_left = self._due_cpu_s - (self.cpu_s() - self._since_cpu)
             wall_left = self._due_cpu_s * self._limits["wall_factor"] - (time.monotonic() - self._since_wall)
             ready, _, _ = select.select([self._answers], [], [], max(_LEAST_WAIT_S, min(cpu_left, wall_left)))
-            if self.cpu_s() > self._limits["total_cpu_s"]:
+            if self.cpu_s() - self.suite_began_cpu_s > self._limits["total_cpu_s"]:
                 raise _OutOfAllTimeError(f"not done in {self._limits['total_cpu_s']:.3g} s")
             if ready:
                 return
@@ -205,20 +221,20 @@ def _run_cases(suite: dict[str, Any], line: _Line, progress: dict[str, int]) -> 
     outputs, name = _Outputs(suite), suite["names"][0]
     slow = {int(place): seconds for place, seconds in suite["slow"].items()}
     line.ask(b"m", {"name": name, "calls": suite["calls"], "slow": sorted(slow)})
-    for place in range(len(suite["calls"])):
+    while (place := progress["passed"]) < len(suite["expected"]):
         kind, payload = line.answer(slow.get(place))
         if kind == b"h":
             same = outputs.has_digest(place, payload)
             line.reply(send=not same)
-            if not same:
-                kind, payload = line.answer(slow.get(place))
-        else:
-            same = outputs.has_text(place, payload)
+            if same:
+                progress["passed"] += 1
+                continue
+            kind, payload = line.answer(slow.get(place))
         if kind == b"e":
             return {"status": "fail", "why": f"call {place}: " + ": ".join(_words(payload))}
-        if not same and not outputs.are_right(place, payload):
-            return {"status": "fail", "why": f"call {place}: wrong output"}
-        progress["passed"] += 1
+        progress["passed"] += outputs.count_right(place, texts := payload.split(b"\n"))
+        if progress["passed"] < place + len(texts):
+            return {"status": "fail", "why": f"call {progress['passed']}: wrong output"}
     return {}
 
 
@@ -230,6 +246,8 @@ class _Outputs:
 
     def __init__(self, suite: dict[str, Any]) -> None:
         self._suite, self._expected = suite, suite["expected"]
+        self._texts = [self._plain(wanted) for wanted in self._expected]
+        self._calls: list[Any] | None = None
         self._comparison = Comparison(suite["oracle"], suite["atol"])
         self._seen = 0
         self._canonical: Callable[..., Any] | None = None
@@ -238,19 +256,34 @@ class _Outputs:
         wanted = self._expected[place]
         return isinstance(wanted, dict) and digest == wanted["sha256"].encode()
 
-    def has_text(self, place: int, text: bytes) -> bool:
-        wanted = self._expected[place]
-        plain = self._suite["oracle"] != "root" and b"NaN" not in text and b'{"opaque":' not in text
-        return plain and isinstance(wanted, str) and text == wanted.encode()
+    def count_right(self, place: int, texts: list[bytes]) -> int:
+        """Return how many of the answers from that place on are right before the first that is not."""
+        if texts == self._texts[place : place + len(texts)]:
+            return len(texts)
+        for count, text in enumerate(texts):
+            if place + count >= len(self._texts):
+                return count
+            if text != self._texts[place + count] and not self._is_right(place + count, text):
+                return count
+        return len(texts)
 
-    def are_right(self, place: int, text: bytes) -> bool:
+    def _plain(self, wanted: Any) -> bytes | None:  # noqa: ANN401  # a text or a digest
+        """Return the text that is right as it stands, where there is one."""
+        plain = isinstance(wanted, str) and "NaN" not in wanted and '{"opaque":' not in wanted
+        return wanted.encode() if plain and self._suite["oracle"] != "root" else None
+
+    def _is_right(self, place: int, text: bytes) -> bool:
         for wanted in self._expected[self._seen : place]:
             if isinstance(wanted, str):
                 self._comparison.see(wire.decode(wanted))
         self._seen = place
-        return self._comparison.is_right(
-            wire.decode(text), self._value(place), wire.decode(self._suite["calls"][place])
-        )
+        return self._comparison.is_right(wire.decode(text), self._value(place), self._arguments(place))
+
+    def _arguments(self, place: int) -> list[Any]:
+        """Return a call's arguments, made anew each time: a canonical solution may change what it is given."""
+        if self._calls is None:
+            self._calls = json.loads(self._suite["calls"])
+        return wire.decode(json.dumps(self._calls[place]))
 
     def _value(self, place: int) -> Any:  # noqa: ANN401  # any value
         if isinstance(self._expected[place], str):
@@ -260,15 +293,15 @@ class _Outputs:
             namespace: dict[str, Any] = {"__name__": "canonical"}
             exec(compile(self._suite["canonical"], "<canonical>", "exec", dont_inherit=True), namespace)  # noqa: S102  # as above
             self._canonical = namespace[name]
-        return self._canonical(*wire.decode(self._suite["calls"][place]))
+        return self._canonical(*self._arguments(place))
 
 
 def _record(suite: dict[str, Any], line: _Line, progress: dict[str, int]) -> dict[str, Any]:
     outputs: list[Any] = []
     times: list[float] = []
-    for call in suite["calls"]:
+    for call in json.loads(suite["calls"]):
         began = line.cpu_s()
-        line.ask(b"m", {"name": suite["names"][0], "calls": [call], "slow": []})
+        line.ask(b"m", {"name": suite["names"][0], "calls": json.dumps([call]), "slow": []})
         kind, payload = line.answer()
         times.append(round(line.cpu_s() - began, 4))
         if kind == b"e":

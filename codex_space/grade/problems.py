@@ -29,7 +29,7 @@ class Tests:
     Attributes:
         name: `base` or `plus`.
         names: What of the solution the tests use; the entry point first.
-        calls: Arguments of each call, as `wire` text; None where a test program is run. A few MBPP+ tasks have none.
+        calls: A list of each call's arguments, as `wire` text; None where a test program is run. A few MBPP+ tasks have none.
         oracle: A key of `compare.ORACLES`, or empty.
         atol: Absolute tolerance of numbers.
         setup: Run before the solution's names are there.
@@ -39,7 +39,7 @@ class Tests:
 
     name: str
     names: tuple[str, ...]
-    calls: tuple[str, ...] | None = None
+    calls: str | None = None
     oracle: str = ""
     atol: float = 0.0
     setup: str = ""

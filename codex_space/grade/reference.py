@@ -13,7 +13,7 @@ from codex_space.core.errors import GradeError
 from codex_space.grade.problems import Problem, Reference, Tests
 from codex_space.grade.sandbox import Job, Limits, Outcome, Sandbox, Suite, Verdict
 
-FORMAT = 1
+FORMAT = 2
 SLOW_CALL_S = 0.25
 """Four times less than this is within a call's least limit."""
 _LIMITS = Limits(call_cpu_s=60.0, total_cpu_s=200.0, load_cpu_s=20.0)

@@ -78,7 +78,7 @@ class Sandbox:
         """Run one job on the next free worker."""
         worker = self._free.get()
         try:
-            return Verdict(job.job_id, worker.run_job(job))
+            return Verdict(job.job_id, worker.run(job))
         finally:
             self._free.put(worker)
 

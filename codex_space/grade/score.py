@@ -50,14 +50,15 @@ def grade_samples(
     sandbox: Sandbox,
     on_verdict: Callable[[Verdict], None] = lambda _: None,
 ) -> Report:
-    """Grade every sample, after the canaries.
+    """Grade every sample, after the canaries; those whose canonical solution is slowest first, so that no core is idle at the end.
 
     Raises:
         GradeError: A canary came out wrong.
     """
     run_canaries(problems, known, sandbox)
     verdicts = {}
-    for verdict in sandbox.grade(jobs_of(problems, samples, known)):
+    slowest_first = sorted(samples, key=lambda sample: -sum(each.cpu_s for each in known[sample.task_id].values()))
+    for verdict in sandbox.grade(jobs_of(problems, slowest_first, known)):
         verdicts[verdict.job_id] = verdict
         on_verdict(verdict)
     live = tuple(problem.task_id for problem in problems if any(tests.live for tests in problem.tests))

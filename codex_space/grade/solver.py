@@ -16,78 +16,88 @@ from codex_space.grade import wire
 
 DIGEST_BYTES = 16_384
 """A longer answer is first offered as its SHA-256, so that a right one of 100 MiB need not travel."""
-FLUSH_S, FLUSH_BYTES = 0.01, 32_768
+FLUSH_S, FLUSH_CHARS = 0.01, 32_768
 _TOLD_CHARS = 200
+_LONG = {list, tuple}
 
 
 def main(job: int, calls: int, answers: int) -> None:
-    """Read the job, run the program, answer until the judge is gone."""
-    task = json.loads(wire.read_all(job))
+    """Read the programs, load one when told and answer until the judge is gone."""
+    programs = json.loads(wire.read_all(job))
     wire.write_all(answers, wire.frame(b"p", str(os.getpid()).encode()))  # before any line of the program
     sys.stdin, sys.stdout = io.StringIO(), open(1, "w", closefd=False)  # noqa: SIM115  # /dev/null, for the process's life
     sys.stderr = sys.stdout
-    solver = _Solver(wire.Reader(calls), answers, live=task["live"])
-    try:
-        solver.load(task["programs"], task["names"])
-    except BaseException as error:  # noqa: BLE001  # SystemExit and all: whatever a program does is an answer
-        wire.write_all(answers, wire.frame(b"x", _told(error)))
-        os._exit(0)
-    solver.serve()
+    _Solver(programs, wire.Reader(calls), answers).serve()
 
 
 class _Solver:
     """The program's names, and the objects of it the judge holds by number."""
 
-    def __init__(self, reader: wire.Reader, answers: int, *, live: bool) -> None:
-        self._reader, self._answers, self._live = reader, answers, live
-        self._objects: list[object] = []
+    def __init__(self, programs: list[str], reader: wire.Reader, answers: int) -> None:
+        self._programs, self._reader, self._answers = programs, reader, answers
+        self._live, self._objects = False, list[object]()
         self._functions: dict[str, Callable[..., Any]] = {}
-        self._pending, self._flushed = bytearray(), time.monotonic()
-
-    def load(self, programs: list[str], names: list[str]) -> None:
-        """Run the first of the programs that compiles."""
-        module = types.ModuleType("solution")
-        module.__dict__["__builtins__"] = builtins
-        sys.modules["solution"] = module
-        exec(_first_that_compiles(programs), module.__dict__)  # noqa: S102  # that is what this process is for
-        for name in names:
-            if not callable(module.__dict__.get(name)):
-                raise TypeError(f"the program defines no function {name!r}")
-            self._functions[name] = module.__dict__[name]
-        self._send(b"r", b"")
+        self._pending, self._pending_chars, self._flushed = list[str](), 0, time.monotonic()
 
     def serve(self) -> None:
         """Answer requests until the judge is gone."""
         while True:
             kind, payload = self._reader.next()
             request = json.loads(payload)
-            if kind == b"m":
+            if kind == b"l":
+                self._load(request["names"], live=request["live"])
+            elif kind == b"m":
                 self._answer_many(request)
             else:
                 self._answer_one(request)
 
+    def _load(self, names: list[str], *, live: bool) -> None:
+        """Run the first of the programs that compiles in a module of its own; what is left of an earlier one is let go."""
+        module = types.ModuleType("solution")
+        module.__dict__["__builtins__"] = builtins
+        sys.modules["solution"] = module
+        self._live, self._objects = live, []
+        try:
+            exec(_first_that_compiles(self._programs), module.__dict__)  # noqa: S102  # that is what this process is for
+            self._functions = {name: _function(module, name) for name in names}
+        except BaseException as error:  # noqa: BLE001  # SystemExit and all: whatever a program does is an answer
+            self._send(b"x", _told(error))
+            os._exit(0)
+        self._send(b"r", b"")
+
     def _answer_many(self, request: dict[str, Any]) -> None:
+        """Answer a list of calls; short answers that are ready together go as lines of one frame."""
         function = self._functions[request["name"]]
         slow = set(request["slow"])
-        for place, text in enumerate(request["calls"]):
+        for place, arguments in enumerate(wire.decode(request["calls"])):
             if place in slow:
                 self._flush()
             try:
-                self._offer(function(*wire.decode(text)))
+                value = function(*arguments)
+                if type(value) in _LONG and len(value) > wire.PIECE_ITEMS:
+                    self._offer(value)
+                    continue
+                text = wire.encode(value)
+                if len(text) > DIGEST_BYTES:
+                    self._offer(value)
+                    continue
             except BaseException as error:  # noqa: BLE001  # as above
                 self._send(b"e", _told(error))
+                continue
+            self._pending.append(text)
+            self._pending_chars += len(text)
+            if self._pending_chars > FLUSH_CHARS or time.monotonic() - self._flushed > FLUSH_S:
+                self._flush()
         self._flush()
 
     def _offer(self, value: object) -> None:
+        """Offer a long answer by its SHA-256."""
         digest, kept, size = hashlib.sha256(), bytearray(), 0
         for piece in wire.pieces(value):
             content = piece.encode()
             digest.update(content)
             size += len(content)
             kept += content if size <= wire.MAX_FRAME_BYTES else b""
-        if size <= DIGEST_BYTES:
-            self._send(b"v", kept, later=True)
-            return
         self._send(b"h", digest.hexdigest().encode())
         if self._reader.next()[0] == b"n":
             return
@@ -118,14 +128,21 @@ class _Solver:
             raise ValueError(tag)
         return self._objects[number]
 
-    def _send(self, kind: bytes, payload: bytes | bytearray, *, later: bool = False) -> None:
-        self._pending += wire.frame(kind, payload)
-        if not later or len(self._pending) > FLUSH_BYTES or time.monotonic() - self._flushed > FLUSH_S:
-            self._flush()
+    def _send(self, kind: bytes, payload: bytes | bytearray) -> None:
+        self._flush()
+        wire.write_all(self._answers, wire.frame(kind, payload))
 
     def _flush(self) -> None:
-        wire.write_all(self._answers, self._pending)
-        self._pending, self._flushed = bytearray(), time.monotonic()
+        if self._pending:
+            wire.write_all(self._answers, wire.frame(b"v", "\n".join(self._pending).encode()))
+        self._pending, self._pending_chars, self._flushed = [], 0, time.monotonic()
+
+
+def _function(module: types.ModuleType, name: str) -> Callable[..., Any]:
+    found = module.__dict__.get(name)
+    if not callable(found):
+        raise TypeError(f"the program defines no function {name!r}")
+    return found
 
 
 def _first_that_compiles(programs: list[str]) -> types.CodeType:

@@ -31,10 +31,13 @@ _BASES: dict[type, Callable[[Any], Any]] = {  # past whatever methods a subclass
     set: lambda value: set(set.__iter__(value)),
     dict: lambda value: dict(dict.items(value)),
 }
-_PIECE_ITEMS = 4096
+PIECE_ITEMS = 4096
 _BIG_BITS = 4096  # json cannot write an integer of more than 4300 digits
 
 _encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
+_one_piece = json.encoder.c_make_encoder(  # ty: ignore[missing-attribute]  # made once: `JSONEncoder.encode` makes one a value
+    None, _encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True
+)
 
 
 class Opaque:
@@ -68,21 +71,35 @@ def encode(value: Any, strange: Callable[[Any], dict[str, Any]] | None = None) -
     Raises:
         RecursionError: It is nested too deeply or holds itself.
     """
+    if type(value) in _PLAIN:
+        try:
+            return "".join(_one_piece(value, 0))
+        except ValueError:  # an integer too long for json
+            return _encoder.encode(_tagged(value, _name_of, big=True))
     tag = strange or _name_of
     try:
-        return _encoder.encode(_tagged(value, tag))
-    except ValueError:  # an integer too long for json
+        return "".join(_one_piece(_tagged(value, tag), 0))
+    except ValueError:  # as above
         return _encoder.encode(_tagged(value, tag, big=True))
+
+
+def encode_json(value: Any) -> str:  # noqa: ANN401  # any JSON value
+    """Return what `encode` does, several times as fast, of a value that was read from JSON."""
+    try:
+        text = "".join(_one_piece(value, 0))
+    except ValueError:  # as above
+        return encode(value)
+    return encode(value) if "{" in text else text  # a dict, perhaps
 
 
 def pieces(value: Any) -> Iterator[str]:  # noqa: ANN401  # any value
     """Yield what `encode` returns, piece by piece where it is a long list or tuple: it may be larger than memory."""
-    if type(value) not in {list, tuple} or len(value) <= _PIECE_ITEMS:
+    if type(value) not in {list, tuple} or len(value) <= PIECE_ITEMS:
         yield encode(value)
         return
     head, tail = ("[", "]") if type(value) is list else ('{"tuple":[', "]}")
-    for start in range(0, len(value), _PIECE_ITEMS):
-        yield ("," if start else head) + encode(list(value[start : start + _PIECE_ITEMS]))[1:-1]
+    for start in range(0, len(value), PIECE_ITEMS):
+        yield ("," if start else head) + encode(list(value[start : start + PIECE_ITEMS]))[1:-1]
     yield tail
 
 

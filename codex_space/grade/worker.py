@@ -1,7 +1,7 @@
-"""One worker of the sandbox as its owner sees it: a zygote that forks judges, a zygote that forks solvers, one suite at a time.
+"""One worker of the sandbox as its owner sees it: a zygote that forks judges, a zygote that forks solvers, one job at a time.
 
 Covered: a job's tests go to the judge and its program to the solver, each through a pipe of its own, so neither zygote
-holds either; the verdict comes from the judge over a pipe only it has; whatever the two do, the suite ends by the clock
+holds either; the verdict comes from the judge over a pipe only it has; whatever the two do, the job ends by the clock
 and both are gone before the next begins; a zygote that does not answer is killed with its children and started again.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import GradeError
-from codex_space.grade.jobs import Job, Outcome, Suite
+from codex_space.grade.jobs import Job, Outcome
 
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
 """All a zygote gets. The hash seed is fixed: what a set prints first decides some verdicts."""
@@ -54,20 +54,11 @@ class Worker:
         self._judge.close()
         self._solver.close()
 
-    def run_job(self, job: Job) -> dict[str, Outcome]:
-        """Run suites up to the first that is not passed."""
-        outcomes: dict[str, Outcome] = {}
-        for suite in job.suites:
-            outcomes[suite.name] = self.run(job.programs, suite)
-            if outcomes[suite.name].status != "pass":
-                break
-        return outcomes
-
-    def run(self, programs: tuple[str, ...], suite: Suite) -> Outcome:
-        """Run one suite."""
+    def run(self, job: Job) -> dict[str, Outcome]:
+        """Run suites up to the first that is not passed, all in one solver."""
         began = time.monotonic()
         try:
-            told, used = self._run(programs, suite, began + suite.limits.wall_s)
+            lines, used = self._run(job, began + _wall_s(job))
         except (_StalledError, OSError):
             self._judge.close()
             self._solver.close()
@@ -75,29 +66,32 @@ class Worker:
                 raise GradeError("the sandbox was closed while it ran a program") from None
             self._judge, self._solver = _Zygote("judge", self._level), _Zygote("solver", self._level)
             self.wait_started()
-            return Outcome("timeout", "the sandbox stalled and was started again", wall_s=time.monotonic() - began)
-        if used["exit"] < 0 and told["status"] == "fail" and "process ended" in told["why"]:
-            told["why"] = f"the program's process was killed by {signal.Signals(-int(used['exit'])).name}"
-        return Outcome(
-            status=told["status"],
-            why=told["why"],
-            passed=told["passed"],
-            final=told.get("final", False),
-            cpu_s=round(used["cpu_s"], 4),
-            wall_s=round(time.monotonic() - began, 4),
-            max_rss_kib=int(used["max_rss_kib"]),
-            found={key: told[key] for key in ("outputs", "times") if key in told},
-        )
+            why = "the sandbox stalled and was started again"
+            return {job.suites[0].name: Outcome("timeout", why, wall_s=time.monotonic() - began)}
+        outcomes: dict[str, Outcome] = {}
+        for suite, told in zip(job.suites, lines, strict=False):
+            if used["exit"] < 0 and told["status"] == "fail" and "process ended" in told["why"]:
+                told["why"] = f"the program's process was killed by {signal.Signals(-int(used['exit'])).name}"
+            outcomes[suite.name] = Outcome(
+                status=told["status"],
+                why=told["why"],
+                passed=told["passed"],
+                final=told.get("final", False),
+                cpu_s=round(told["cpu_s"], 4),
+                wall_s=round(told["wall_s"], 4),
+                max_rss_kib=int(used["max_rss_kib"]),
+                found={key: told[key] for key in ("outputs", "times") if key in told},
+            )
+        return outcomes
 
-    def _run(self, programs: tuple[str, ...], suite: Suite, deadline: float) -> tuple[dict[str, Any], dict[str, float]]:
-        limits = suite.limits
+    def _run(self, job: Job, deadline: float) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """Return what the judge told of each suite it came to, and the solver's use of the machine."""
         request = {
-            "memory_bytes": limits.memory_bytes,
-            "cpu_s": int(limits.total_cpu_s) + 3,
-            "wall_s": limits.wall_s + 1,
+            "memory_bytes": max(suite.limits.memory_bytes for suite in job.suites),
+            "cpu_s": int(sum(suite.limits.total_cpu_s for suite in job.suites)) + 3,
+            "wall_s": _wall_s(job) + 1,
         }
-        secret = {**suite.judge, "names": suite.names, "live": suite.live, "limits": asdict(limits)}
-        task = {"programs": programs, "names": suite.names, "live": suite.live}
+        secret = [{**s.judge, "names": s.names, "live": s.live, "limits": asdict(s.limits)} for s in job.suites]
         with contextlib.ExitStack() as held:
             (
                 (solver_job, to_solver),
@@ -112,18 +106,23 @@ class Worker:
             for end in (solver_job, calls_r, answers_w, judge_job, answers_r, calls_w, told_w):
                 end.close()
             try:
-                _feed(to_solver.release(), json.dumps(task).encode(), deadline)
+                _feed(to_solver.release(), json.dumps(job.programs).encode(), deadline)
                 _feed(to_judge.release(), json.dumps(secret).encode(), deadline)
-                content = _collect(told_r.number, deadline)
+                content, ended = _collect(told_r.number, deadline)
             finally:
                 used = self._solver.stop()
                 self._judge.stop()
-        if content is None:
-            return {"status": "timeout", "why": f"not done after {limits.wall_s:.3g} s", "passed": 0}, used
-        try:
-            return json.loads(content), used
-        except ValueError:
-            return {"status": "fail", "why": "the judge ended without a verdict", "passed": 0}, used
+        lines = [json.loads(line) for line in content.split(b"\n")[:-1]]  # a line without an end is none
+        if len(lines) < len(job.suites) and all(told["status"] == "pass" for told in lines):
+            why = "the judge ended without a verdict" if ended else f"not done after {_wall_s(job):.3g} s"
+            status, spent = ("fail" if ended else "timeout"), sum(told["cpu_s"] for told in lines)
+            cpu_s, wall_s = used["cpu_s"] - spent, _wall_s(job)
+            lines.append({"status": status, "why": why, "passed": 0, "cpu_s": cpu_s, "wall_s": wall_s})
+        return lines, used
+
+
+def _wall_s(job: Job) -> float:
+    return sum(suite.limits.wall_s for suite in job.suites)
 
 
 class _End:
@@ -159,15 +158,15 @@ def _feed(descriptor: int, content: bytes, deadline: float) -> None:
             left = left[pipe.write(left) or 0 :]
 
 
-def _collect(descriptor: int, deadline: float) -> bytes | None:
-    """Read to the end; None past the deadline."""
+def _collect(descriptor: int, deadline: float) -> tuple[bytes, bool]:
+    """Read to the end or the deadline; say whether it was the end."""
     content = bytearray()
     while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
         got = os.read(descriptor, 1 << 20)
         if not got or len(content) > MAX_VERDICT_BYTES:
-            return bytes(content)
+            return bytes(content), True
         content += got
-    return None
+    return bytes(content), False
 
 
 class _Zygote:

@@ -22,7 +22,14 @@ def program_suite(test=TEST, limits=FAIR, **fields):
 
 
 def cases_suite(limits=FAIR, calls=("[1]", "[3]"), expected=("2", "6"), **fields):
-    judge = {"kind": "cases", "calls": list(calls), "expected": list(expected), "slow": {}, "oracle": "", "atol": 0}
+    judge = {
+        "kind": "cases",
+        "calls": "[" + ",".join(calls) + "]",
+        "expected": list(expected),
+        "slow": {},
+        "oracle": "",
+        "atol": 0,
+    }
     return Suite("test", {**judge, "canonical": "def f(x): return 2 * x", **fields}, ("f",), limits)
 
 

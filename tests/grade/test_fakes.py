@@ -5,7 +5,7 @@ import json
 import pytest
 
 from codex_space.grade.sandbox import Job, Limits, Sandbox, Suite
-from tests.grade.conftest import QUICK, cases_suite, live_suite, outcome, program_suite
+from tests.grade.conftest import FAIR, QUICK, cases_suite, live_suite, outcome, program_suite
 from tests.grade.hostile import FAKES, GOOD, GREEDY, HANGS
 
 WITH_CLASS = "\nclass N:\n def __init__(s, d): s.data = d; s.left = None\n"
@@ -115,6 +115,49 @@ def test_the_first_program_that_compiles_counts(sandbox):
     )
     assert sandbox.run(Job("job", programs, (program_suite(),))).passed("test")
     assert not sandbox.run(Job("job", ("def f(x): return 0", GOOD["plain"]), (program_suite(),))).passed("test")
+
+
+def test_suites_of_a_job_load_the_program_anew_and_each_has_its_own_verdict(sandbox):
+    base, plus = (Suite(name, cases_suite().judge, ("f",), FAIR) for name in ("base", "plus"))
+    counts = "seen = []\ndef f(x):\n seen.append(x)\n return 2 * x if len(seen) < 3 else 0"
+    verdict = sandbox.run(Job("job", (counts,), (base, plus)))
+    assert [verdict.passed(name) for name in ("base", "plus")] == [True, True]
+    assert verdict.outcomes["plus"].cpu_s >= 0
+    harder = Suite("plus", cases_suite(calls=["[1]", "[4]"], expected=["2", "9"]).judge, ("f",), FAIR)
+    verdict = sandbox.run(Job("job", (counts,), (base, harder)))
+    assert [verdict.outcomes[name].status for name in ("base", "plus")] == ["pass", "fail"]
+    assert verdict.outcomes["plus"].why == "call 1: wrong output"
+
+
+@pytest.mark.parametrize("name", FAKES)
+def test_no_fake_that_was_right_in_the_first_suite_passes_the_second(sandbox, name):
+    """It knows by the process which suite it is in, as suites of a job share one."""
+    first = "def f(x): return 2 * x"
+    program = f"import builtins\nif hasattr(builtins, 'seen'):\n exec({FAKES[name]!r})\nelse:\n builtins.seen = 1\n exec({first!r})\n"
+    base, plus = (Suite(which, cases_suite().judge, ("f",), FAIR) for which in ("base", "plus"))
+    verdict = sandbox.run(Job("job", (program,), (base, plus)))
+    assert [verdict.passed(which) for which in ("base", "plus")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("2\\n6\\n0", "call 2: wrong output"),  # more than was asked
+        ("2\\n7", "call 1: wrong output"),
+        ("", "JSONDecodeError"),
+        ("2\\n\\n6", "JSONDecodeError"),
+        ("2\\n[", "JSONDecodeError"),
+        ('2\\n{"eval": 1}', "ValueError"),
+    ],
+)
+def test_a_frame_of_several_answers_is_read_line_by_line(sandbox, answer, told):
+    program = (
+        "import os, struct\ndef f(x):\n for n in range(3, 9):\n"
+        f"  d = b'{answer}'\n  try: os.write(n, struct.pack('=IB', len(d), 118) + d)\n  except OSError: pass\n"
+    )
+    found = outcome(sandbox, program, cases_suite())
+    assert found.status == "fail"
+    assert told in found.why
 
 
 def test_a_suite_after_one_that_failed_is_not_run(sandbox):

@@ -96,3 +96,11 @@ def test_equal_texts_are_equal_values_and_types_show():
     texts = [wire.encode(value) for value in (1, 1.0, True, "1", [1], (1,), {1})]
     assert len(set(texts)) == len(texts)
     assert json.loads(wire.encode([1, "a"])) == [1, "a"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], [[1, "a", None, 1.5]], [{"a": [1]}], ["{"], ['{"tuple": [1]}'], {"tuple": [1]}, [10**5000], [float("nan")]],
+)
+def test_a_value_from_json_has_the_same_text_by_the_short_way(value):
+    assert wire.encode_json(value) == wire.encode(value)

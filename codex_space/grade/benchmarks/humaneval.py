@@ -27,7 +27,7 @@ def _problem(row: Row, *, plus: bool) -> Problem:
 
 
 def _cases(row: Row, suite: str, name: str) -> Tests:
-    calls = tuple(wire.encode(list(args)) for args in row[f"{suite}_input"])
+    calls = wire.encode_json([list(args) for args in row[f"{suite}_input"]])
     return Tests(suite, (name,), calls, _ORACLES.get(name, ""), float(row["atol"]))
 
 

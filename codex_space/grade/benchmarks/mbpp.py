@@ -72,8 +72,9 @@ def _evalplus_problem(row: Row, *, plus: bool) -> Problem:
 
 def _cases(row: Row, suite: str) -> Tests:
     name = row["entry_point"]
-    rebuild = _REBUILT.get(int(row["task_id"].rpartition("/")[2]), list)
-    calls = tuple(wire.encode(list(rebuild(args))) for args in row[f"{suite}_input"])
+    rebuild = _REBUILT.get(int(row["task_id"].rpartition("/")[2]))
+    arguments = [list(args) for args in row[f"{suite}_input"]]
+    calls = wire.encode([list(rebuild(args)) for args in arguments]) if rebuild else wire.encode_json(arguments)
     return Tests(suite, (name,), calls, _ORACLES.get(name, ""), float(row["atol"]))
 
 
