@@ -28,14 +28,14 @@ sys.path.remove(ROOT)
 MAX_REQUEST_BYTES, MAX_DESCRIPTORS = 4096, 4
 ROLES = {"judge": judge.main, "solver": solver.main}
 # What nearly every program imports is loaded before the fork, and what needs a shared library from outside the standard
-# library's folder; each page more makes each fork slower.
+# library's folder; each page more makes each fork slower (`threading` alone, by what it does after a fork, half as slow again).
 COMMON = """abc array ast base64 binascii bisect bz2 builtins cmath collections.abc contextlib copy ctypes dataclasses datetime decimal enum
-fractions functools hashlib heapq inspect io itertools json lzma math numbers operator os queue random re statistics string
-struct textwrap threading time traceback types typing unicodedata uuid zlib _strptime""".split()  # noqa: SIM905  # fifty names in quotes read worse
+fractions functools hashlib heapq inspect io itertools json lzma math numbers operator os random re statistics string
+struct textwrap time traceback types typing unicodedata uuid zlib _strptime""".split()  # noqa: SIM905  # fifty names in quotes read worse
 # Where no path can be opened, what is not loaded now can never be imported.
 RARE = """__future__ argparse calendar colorsys copyreg csv difflib gc getpass glob hmac html html.parser
-importlib.util keyword linecache locale logging multiprocessing pickle platform pprint reprlib secrets select shlex shutil
-signal socket stat subprocess tempfile timeit token tokenize unittest urllib.parse urllib.request warnings weakref
+importlib.util keyword linecache locale logging multiprocessing pickle platform pprint queue reprlib secrets select shlex shutil
+signal socket stat subprocess tempfile threading timeit token tokenize unittest urllib.parse urllib.request warnings weakref
 xml.etree.ElementTree zoneinfo encodings.ascii encodings.idna encodings.latin_1 encodings.utf_8 encodings.utf_16
 encodings.raw_unicode_escape encodings.unicode_escape encodings.cp437 encodings.hex_codec encodings.rot_13""".split()  # noqa: SIM905  # as above
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "ensurepip", "idlelib", "turtledemo"}

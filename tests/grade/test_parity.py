@@ -64,3 +64,21 @@ def test_canonical_solutions_pass(two, real_data, tmp_path, name, problems_file,
     ] + problems[: count // 2 if step == 1 else 0]
     known = reference.references(problems, two, tmp_path)
     assert len(known) == len({p.task_id for p in problems})
+
+
+def test_the_one_sample_whose_stored_verdict_differs_is_right(two, real_data, tmp_path):
+    """Mbpp/566: the stored run of EvalPlus 0.3.1 says fail, EvalPlus called again says pass each time (bench/grading.py)."""
+    published, task = real_data / "reference_samples", "Mbpp/566"
+    (row,) = (row for row in rows_of(real_data / "MbppPlus-v0.1.0.jsonl.gz") if row["task_id"] == task)
+    (given,) = (row for row in rows_of(published / "1.5b-base.mbpp.generated.jsonl") if row["task_id"] == task)
+    benchmark = benchmarks.find("mbpp+")
+    problems = load_problems(benchmark, write_lines(tmp_path / "p.jsonl", [row]))
+    known = reference.references(problems, two, tmp_path)
+    report = grade_samples(
+        benchmark, problems, [Sample(task, task, programs_of(given, problems[0].prompt))], known, two
+    )
+    assert report.passed("plus") == {task: [True]}
+    theirs = json.loads((published / "evalplus-0.3.1-verdicts.1.5b.mbpp399.json").read_text())
+    assert theirs[task] == {"base": True, "plus": False}
+    passed = sum(verdict["plus"] for verdict in theirs.values())
+    assert (round(100 * passed / 399, 1), round(100 * (passed + 1) / 399, 1)) == (58.9, 59.1)
