@@ -68,7 +68,7 @@ def _canonical(here: Path) -> Iterator[tuple[str, str]]:
         benchmark = benchmarks.find(name)
         problems = load_problems(benchmark, DATA / file)
         with Sandbox(CORES) as sandbox:
-            known = references(problems, sandbox, here / "grading")
+            known = references(problems, sandbox, here / "benchmarks")
             samples = [Sample(problem.task_id, problem.task_id, (problem.canonical,)) for problem in problems]
             report = grade_samples(benchmark, problems, samples, known, sandbox)
         last = list(benchmark.scores.values())[-1]
@@ -109,7 +109,7 @@ def _profile(here: Path, name: str, problems_file: Path, samples_file: Path) -> 
     benchmark = benchmarks.find(f"{name}+")
     problems = load_problems(benchmark, problems_file)
     with Sandbox(CORES) as sandbox:
-        known = references(problems, sandbox, here / "grading")
+        known = references(problems, sandbox, here / "benchmarks")
         report = grade_samples(benchmark, problems, read_samples(samples_file, problems), known, sandbox)
     outcomes = {report.task_ids[key]: verdict.outcomes.values() for key, verdict in report.verdicts.items()}
     at_limit = {task for task, found in outcomes.items() if any(outcome.status == "timeout" for outcome in found)}
@@ -118,7 +118,7 @@ def _profile(here: Path, name: str, problems_file: Path, samples_file: Path) -> 
 
 def _keep_references(here: Path, name: str, whole: Path, part: Path, python: str | None) -> None:
     """Give both graders the canonical outputs of a part of the problems from those of the whole: a warm cache."""
-    benchmark, folder = benchmarks.find(f"{name}+"), here / "grading"
+    benchmark, folder = benchmarks.find(f"{name}+"), here / "benchmarks"
     with Sandbox(1) as sandbox:
         known = references(load_problems(benchmark, whole), sandbox, folder)
     problems = load_problems(benchmark, part)

@@ -77,8 +77,8 @@ def landlock_abi() -> int:
     return max(0, _libc.syscall(_CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1)))
 
 
-def restrict_files(rules: list[tuple[str, bool]]) -> int:
-    """Leave only reading below these (path, whether its files and not only its listing) and no TCP; return the ABI."""
+def restrict_files(rules: list[tuple[str, bool]]) -> None:
+    """Leave only reading below these (path, whether its files and not only its listing) and no TCP."""
     abi = landlock_abi()
     if not abi:
         raise LockdownError(ENOSYS, "this kernel has no Landlock")
@@ -95,7 +95,6 @@ def restrict_files(rules: list[tuple[str, bool]]) -> int:
         os.close(target)
     _checked(_libc.syscall(_RESTRICT, ruleset, ctypes.c_uint32(0)), "Landlock")
     os.close(ruleset)
-    return abi
 
 
 # seccomp: numbers of arch/x86/entry/syscalls/syscall_64.tbl. A rule is None (allowed) or a test of one argument.

@@ -2,7 +2,7 @@
 
 Covered: a job's tests go to the judge and its program to the solver, each through a pipe of its own, so neither zygote
 holds either; the verdict comes from the judge over a pipe only it has; whatever the two do, the job ends by the clock
-and both are gone before the next begins; a zygote that does not answer is killed with its children and started again.
+and both are gone before the next begins, as they are when the program starts threads without end; a zygote that does not answer is killed with its children and started again.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,16 @@ ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
 """All a zygote gets. The hash seed is fixed: what a set prints first decides some verdicts."""
 CURE = "Evaluation of generated code stays off; everything else works."
 MAX_VERDICT_BYTES = 256 << 20
-_START_S, _GRACE_S = 60.0, 10.0
+MAX_THREADS = 128
+_START_S, _GRACE_S, _COUNT_EVERY_S = 60.0, 10.0, 0.05
 
 
 class _StalledError(Exception):
     """A zygote did not answer."""
+
+
+class _CrowdedError(Exception):
+    """A program has more threads than `MAX_THREADS`."""
 
 
 class Worker:
@@ -39,14 +45,14 @@ class Worker:
         self._level, self._closed = level, False
         self._judge, self._solver = _Zygote("judge", level), _Zygote("solver", level)
 
-    def wait_started(self) -> int:
-        """Return the Landlock version its zygotes found.
+    def wait_started(self) -> None:
+        """Return once both zygotes are locked down.
 
         Raises:
-            GradeError: A zygote cannot lock itself down here.
+            GradeError: One of them cannot be, here.
         """
         self._solver.wait_started()
-        return self._judge.wait_started()
+        self._judge.wait_started()
 
     def close(self) -> None:
         """End both zygotes and what they run, for good."""
@@ -92,6 +98,7 @@ class Worker:
             "wall_s": _wall_s(job) + 1,
         }
         secret = [{**s.judge, "names": s.names, "live": s.live, "limits": asdict(s.limits)} for s in job.suites]
+        crowded = False
         with contextlib.ExitStack() as held:
             (
                 (solver_job, to_solver),
@@ -108,15 +115,18 @@ class Worker:
             try:
                 _feed(to_solver.release(), json.dumps(job.programs).encode(), deadline)
                 _feed(to_judge.release(), json.dumps(secret).encode(), deadline)
-                content, ended = _collect(told_r.number, deadline)
+                content, ended = _collect(told_r.number, deadline, self._solver.count_threads)
+            except _CrowdedError:
+                content, ended, crowded = b"", True, True
             finally:
                 used = self._solver.stop()
                 self._judge.stop()
         lines = [json.loads(line) for line in content.split(b"\n")[:-1]]  # a line without an end is none
         if len(lines) < len(job.suites) and all(told["status"] == "pass" for told in lines):
             why = "the judge ended without a verdict" if ended else f"not done after {_wall_s(job):.3g} s"
+            why = f"it started more than {MAX_THREADS} threads" if crowded else why
             status, spent = ("fail" if ended else "timeout"), sum(told["cpu_s"] for told in lines)
-            cpu_s, wall_s = used["cpu_s"] - spent, _wall_s(job)
+            cpu_s, wall_s = used["cpu_s"] - spent, time.monotonic() - (deadline - _wall_s(job))
             lines.append({"status": status, "why": why, "passed": 0, "cpu_s": cpu_s, "wall_s": wall_s})
         return lines, used
 
@@ -158,10 +168,18 @@ def _feed(descriptor: int, content: bytes, deadline: float) -> None:
             left = left[pipe.write(left) or 0 :]
 
 
-def _collect(descriptor: int, deadline: float) -> tuple[bytes, bool]:
-    """Read to the end or the deadline; say whether it was the end."""
+def _collect(descriptor: int, deadline: float, count_threads: Callable[[], int]) -> tuple[bytes, bool]:
+    """Read to the end or the deadline; say whether it was the end.
+
+    Raises:
+        _CrowdedError: The program's threads became too many meanwhile.
+    """
     content = bytearray()
-    while select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    while (left_s := deadline - time.monotonic()) > 0:
+        if not select.select([descriptor], [], [], min(left_s, _COUNT_EVERY_S))[0]:
+            if count_threads() > MAX_THREADS:
+                raise _CrowdedError
+            continue
         got = os.read(descriptor, 1 << 20)
         if not got or len(content) > MAX_VERDICT_BYTES:
             return bytes(content), True
@@ -188,12 +206,11 @@ class _Zygote:
                 start_new_session=True,
             )
 
-    def wait_started(self) -> int:
+    def wait_started(self) -> None:
         hello = self._receive()
         if "refused" in hello:
             raise GradeError("the sandbox cannot be built", where=str(hello["refused"]), cure=CURE)
         self._socket.settimeout(_GRACE_S)
-        return hello["landlock_abi"]
 
     def request(self, request: dict[str, Any], ends: tuple[_End, ...]) -> None:
         socket.send_fds(self._socket, [json.dumps(request).encode()], [end.number for end in ends])
@@ -202,6 +219,14 @@ class _Zygote:
         """Have the child killed if it still runs; return its exit status and use."""
         self._socket.send(b"stop")
         return self._receive()
+
+    def count_threads(self) -> int:
+        """Return how many threads the child has. The kernel sets no such limit for a process, only for a user, and none for root."""
+        zygote = self._process.pid
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            child = int(Path(f"/proc/{zygote}/task/{zygote}/children").read_text(encoding="ascii"))
+            return int(Path(f"/proc/{child}/stat").read_bytes().rpartition(b")")[2].split()[17])
+        return 0  # it is gone
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

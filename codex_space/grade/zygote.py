@@ -49,11 +49,11 @@ def main(role: str, level: str) -> None:
     for standard in (0, 1, 2):
         os.dup2(null, standard)
     try:
-        abi = _lock(level)
+        _lock(level)
     except OSError as error:
         control.send(json.dumps({"refused": str(error)}).encode())
         return
-    control.send(json.dumps({"pid": os.getpid(), "landlock_abi": abi}).encode())
+    control.send(json.dumps({"pid": os.getpid()}).encode())
     paths = level == "landlock"
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
@@ -62,18 +62,18 @@ def main(role: str, level: str) -> None:
         control.send(json.dumps(_serve(control, role, json.loads(request), descriptors, paths)).encode())
 
 
-def _lock(level: str) -> int:
+def _lock(level: str) -> None:
     if level not in {"landlock", "no-landlock"}:
         raise lockdown.LockdownError(f"unknown level {level!r}")
     for name in [*COMMON, *(RARE if level == "no-landlock" else [])]:
         with contextlib.suppress(ImportError):  # a Python built without some of them
             importlib.import_module(name)
     lockdown.drop_privileges()
-    abi = lockdown.restrict_files(_library()) if level == "landlock" else 0
+    if level == "landlock":
+        lockdown.restrict_files(_library())
     lockdown.confine_zygote(paths=level == "landlock")
     gc.collect()
     gc.freeze()
-    return abi
 
 
 def _library() -> list[tuple[str, bool]]:

@@ -92,6 +92,10 @@ FAKES = {
 }
 
 GREEDY = {
+    "starts threads without end": (
+        "import threading, time\ndef f(x):\n threading.stack_size(1 << 15)\n"
+        " while True:\n  try: threading.Thread(target=time.sleep, args=(100,)).start()\n  except RuntimeError: time.sleep(0.01)"
+    ),
     "deep recursion": "import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x)",
     "asks for memory": "def f(x):\n a = []\n while True: a.append(bytearray(10**8))",
     "returns 1 GB": "def f(x): return 'x' * 10**9",
@@ -114,6 +118,9 @@ HANGS = {
     "endless output": "def f(x):\n while True: print('x' * 10**6)",
     "threads left running": (
         "import threading\ndef g():\n while True: pass\nthreading.Thread(target=g).start()\ndef f(x):\n while True: pass"
+    ),
+    "waits for a thread that sleeps": (
+        "import threading, time\ndef f(x):\n t = threading.Thread(target=time.sleep, args=(100,))\n t.start(); t.join()\n return 2 * x"
     ),
     "waits for its own lock": "import threading\nL = threading.Lock()\nL.acquire()\ndef f(x): L.acquire()",
     "equality that never ends": "class E(int):\n def __pos__(s):\n  while True: pass\ndef f(x):\n while True: hash(E())",

@@ -7,18 +7,22 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from codex_space.core.errors import GradeError
-from codex_space.grade import battery, lockdown
+from codex_space.grade import battery
 from codex_space.grade.sandbox import Job, Sandbox
-from tests.grade.conftest import FAIR, QUICK, job, outcome, program_suite
-from tests.grade.hostile import FAKES, GOOD, HANGS
+from tests.grade import as_user
+from tests.grade.conftest import FAIR, job, outcome, program_suite
+from tests.grade.hostile import GOOD, GREEDY
 
 REPO = Path(__file__).parents[2]
+ROOMY = replace(FAIR, memory_bytes=4 << 30)
+"""The stacks of a hundred threads are 800 MiB of address space."""
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +50,7 @@ def test_every_escape_works_without_the_sandbox(tmp_path):
         assert b"OUT" in done.stdout, (name, done.stderr[-300:])
 
 
+@pytest.mark.slow
 def test_as_an_ordinary_user_too():
     if os.getuid() != 0:
         pytest.skip("this run is an ordinary user's already")
@@ -59,6 +64,17 @@ def test_as_an_ordinary_user_too():
     found = json.loads(done.stdout)
     assert found["wrong"] == []
     assert found["tried"] > 100
+    for level, figures in found["left_behind"].items():
+        assert figures["memory_kib"] < 2048, level
+        assert {**figures, "memory_kib": 0} == {
+            "programs": 200,
+            "passed": [],
+            "processes": [],
+            "files": [],
+            "descriptors": 0,
+            "memory_kib": 0,
+        }
+        assert found["busy"][level]["differ"] == []
 
 
 _USER = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
@@ -78,35 +94,31 @@ def _runs_as_user(python):
     )
 
 
-def test_two_hundred_hostile_programs_leave_nothing(sandbox, tmp_path):
-    quick = list(FAKES.values())
-    worker = sandbox._workers[0]
-    zygotes = [psutil.Process(end._process.pid) for end in (worker._judge, worker._solver)]
-    run_some(sandbox, quick[:20])
-    before = (memory_mib(zygotes), descriptors(zygotes), len(psutil.Process().open_files()), files())
-    run_some(sandbox, [quick[n % len(quick)] for n in range(196)])
-    run_some(sandbox, list(HANGS.values())[:4], QUICK)
-    after = (memory_mib(zygotes), descriptors(zygotes), len(psutil.Process().open_files()), files())
-    assert after[1:] == before[1:]
-    assert after[0] < before[0] + 2
-    assert [child for zygote in zygotes for child in zygote.children(recursive=True)] == []
+@pytest.mark.slow
+def test_two_hundred_hostile_programs_leave_nothing(sandbox):
+    found = as_user.left_behind(sandbox)
+    assert found["programs"] == 200
+    assert found["passed"] == []
+    assert found["processes"] == []
+    assert found["files"] == []
+    assert found["descriptors"] == 0
+    assert found["memory_kib"] < 2048
     assert outcome(sandbox, GOOD["plain"], program_suite()).status == "pass"
 
 
-def run_some(sandbox, programs, limits=FAIR):
-    assert not any(sandbox.run(job(p, program_suite(limits=limits))).passed("test") for p in programs)
+@pytest.mark.slow
+def test_a_grader_whose_cores_are_busy_gives_the_same_verdicts(sandbox):
+    found = as_user.differ_when_busy(sandbox)
+    assert found["compared"] > 50
+    assert found["differ"] == []
 
 
-def memory_mib(zygotes):
-    return sum(z.memory_info().rss for z in zygotes) / (1 << 20)
-
-
-def descriptors(processes):
-    return [process.num_fds() for process in processes]
-
-
-def files():
-    return {folder: sorted(path.name for path in Path(folder).glob("*escape*")) for folder in ("/tmp", "/dev/shm", "/")}
+def test_a_program_that_starts_threads_without_end_is_stopped_by_their_number(sandbox):
+    found = outcome(sandbox, GREEDY["starts threads without end"], program_suite())
+    assert (found.status, found.why) == ("fail", "it started more than 128 threads")
+    some = "import threading, time\ndef f(x):\n"
+    some += " for _ in range(50): threading.Thread(target=time.sleep, args=(100,), daemon=True).start()\n time.sleep(0.2)\n return 2 * x"
+    assert outcome(sandbox, some, program_suite(limits=ROOMY)).status == "pass"
 
 
 def test_leaving_ends_every_process():
@@ -220,7 +232,3 @@ def test_a_broken_source_of_jobs_is_the_callers_to_see(sandbox):
 
     with pytest.raises(OSError, match="the disk is gone"):
         list(sandbox.grade(jobs()))
-
-
-def test_landlock_version_is_asked_of_the_kernel():
-    assert lockdown.landlock_abi() >= 0
