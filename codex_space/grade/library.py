@@ -35,7 +35,8 @@ class Entry:
         about: One sentence for a person.
         shipped: Its problems file where it comes with the program.
         repo_id: Hub dataset it comes from otherwise, with configuration and split.
-        release: Name of EvalPlus's own file, which a person puts into the workspace's benchmarks folder.
+        release: Name of EvalPlus's own file, which is read where a person has put it into the workspace's benchmarks folder.
+        base: Benchmark whose test programs are the first suite, where the Hub's rows hold only the second.
         stops: Where a completion ends.
         forms: Prompt form for completion and for chat (see `protocol.PROMPT_FORMS`).
     """
@@ -49,12 +50,16 @@ class Entry:
     config: str | None = None
     split: str = "test"
     release: str = ""
+    base: str = ""
     stops: tuple[str, ...] = COMPLETION_STOPS
     forms: tuple[str, str] = ("completion-stripped", "chat")
 
     def file(self, cache: Path) -> Path:
         """Return where the problems lie, or will once fetched."""
-        return self.shipped or cache / (self.release or f"{self.name}.jsonl")
+        if self.shipped:
+            return self.shipped
+        release = cache / self.release
+        return release if self.release and release.is_file() else cache / f"{self.name}.jsonl"
 
 
 def entries() -> list[Entry]:
@@ -64,9 +69,9 @@ def entries() -> list[Entry]:
     return [
         Entry("first-steps", "First steps", "60 problems of our own in four tiers; no download", 60, own, forms=("completion-stripped", "request-begun")),
         Entry("humaneval", "HumanEval", "164 functions from their docstrings (OpenAI)", 164, repo_id="openai/openai_humaneval"),
-        Entry("humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164, release="HumanEvalPlus.jsonl.gz"),
+        Entry("humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164, repo_id="evalplus/humanevalplus", release="HumanEvalPlus.jsonl.gz", base="humaneval"),
         Entry("mbpp", "MBPP", "500 short tasks with three asserts each (Google)", 500, repo_id="google-research-datasets/mbpp", config="full", **prose),
-        Entry("mbpp+", "MBPP+", "MBPP with 35 times the tests (EvalPlus)", 378, release="MbppPlus.jsonl.gz", **prose),
+        Entry("mbpp+", "MBPP+", "MBPP with 35 times the tests (EvalPlus)", 378, repo_id="evalplus/mbppplus", release="MbppPlus.jsonl.gz", **prose),
     ]  # fmt: skip
 
 
@@ -83,21 +88,23 @@ def find(name: str) -> Entry:
 
 
 def fetch(entry: Entry, cache: Path, download: Callable[[Entry], list[Row]]) -> Path:
-    """Return the problems file, brought from the Hub once where it does not come with the program.
+    """Return the problems file, brought from the Hub once where it is not there.
 
     Raises:
-        GradeError: It is a file that a person has to put there.
+        GradeError: A problem of it has no base tests in the benchmark that should hold them.
     """
     path = entry.file(cache)
     if path.is_file():
         return path
-    if entry.release:
-        raise GradeError(
-            f"{entry.title} is read from EvalPlus's file {entry.release}, which is not here",
-            where=entry.name,
-            cure=f"Take it from EvalPlus's releases and put it into the folder {cache.name} of the workspace.",
-        )
     rows = download(entry)
+    if entry.base:
+        tests = {row.get("task_id"): row.get("test") for row in download(find(entry.base))}
+        missing = next((row.get("task_id") for row in rows if row.get("task_id") not in tests), None)
+        if missing is not None:
+            raise GradeError(
+                f"{entry.base} has no tests of it", where=str(missing), cure=f"Use EvalPlus's {entry.release}."
+            )
+        rows = [{**row, "base_test": tests[row.get("task_id")]} for row in rows]
     cache.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

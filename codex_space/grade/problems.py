@@ -124,6 +124,11 @@ def load_problems(benchmark: Benchmark, path: Path) -> list[Problem]:
         raise GradeError(
             f"there is no problem of {benchmark.name} in it", where=path.name, cure=f"It reads {benchmark.files}."
         )
+    untested = [p.task_id for p in problems if all(t.calls == "[]" or not (t.calls or t.test) for t in p.tests)]
+    if untested:
+        raise GradeError(
+            "no test of it calls anything", where=untested[0], cure="Anything would pass; mend or remove it."
+        )
     if len({problem.task_id for problem in problems}) < len(problems):
         raise GradeError("two problems have the same task_id", where=path.name, cure="Each may come once.")
     return problems

@@ -63,7 +63,16 @@ def _of(problem: Problem, verdict: Verdict) -> dict[str, Reference]:
                 where=problem.task_id,
                 cure="Nothing is graded; check that the problems file is whole.",
             )
-    return {tests.name: _reference(tests, verdict.outcomes[tests.name]) for tests in problem.tests}
+    found = {tests.name: _reference(tests, verdict.outcomes[tests.name]) for tests in problem.tests}
+    for tests in problem.tests:
+        opaque = next((o for o in found[tests.name].outputs if isinstance(o, str) and '{"opaque":' in o), None)
+        if opaque is not None and tests.oracle != "any":
+            raise GradeError(
+                f"the canonical solution returns what cannot be compared ({opaque[:80]})",
+                where=f"{problem.task_id} {tests.name}",
+                cure="Nothing is graded; such a problem needs a test program.",
+            )
+    return found
 
 
 def _reference(tests: Tests, outcome: Outcome) -> Reference:

@@ -1,9 +1,9 @@
 """HumanEval (Chen et al. 2021, arXiv 2107.03374) and HumanEval+ (Liu et al. 2023, arXiv 2305.01210)."""
 
-from codex_space.grade import wire
+from codex_space.grade import test_program, wire
 from codex_space.grade.problems import Benchmark, Problem, Row, Tests, register
 
-FILES = "OpenAI's HumanEval.jsonl.gz and EvalPlus's HumanEvalPlus.jsonl.gz"
+FILES = "OpenAI's HumanEval.jsonl.gz and EvalPlus's HumanEvalPlus.jsonl.gz; the Hub's rows of it with `base_test` from OpenAI's"
 _ORACLES = {"find_zero": "root"}
 
 
@@ -18,12 +18,18 @@ def _load(rows: list[Row], *, plus: bool) -> list[Problem]:
 
 def _problem(row: Row, *, plus: bool) -> Problem:
     canonical, name = row["prompt"] + row["canonical_solution"], row["entry_point"]
-    if not plus and "base_input" not in row:
-        test = f"{row['test']}\ncheck({name})\n"
-        tests = (Tests("base", (name,), setup=row["prompt"], test=test),)  # some tests use helpers of the prompt
-        return Problem(row["task_id"], row["prompt"], canonical, tests)
+    if "base_input" not in row:
+        test = row["base_test"] if plus else row["test"]
+        # Some tests use helpers of the prompt.
+        base = Tests("base", (name,), setup=row["prompt"], test=f"{test}\ncheck({name})\n")
+        return Problem(row["task_id"], row["prompt"], canonical, (base, *_hub_cases(row, name)) if plus else (base,))
     suites = ("base", "plus") if plus else ("base",)
     return Problem(row["task_id"], row["prompt"], canonical, tuple(_cases(row, suite, name) for suite in suites))
+
+
+def _hub_cases(row: Row, name: str) -> list[Tests]:
+    calls, atol = test_program.read(row["test"])
+    return [Tests("plus", (name,), wire.encode(calls), _ORACLES.get(name, ""), atol)]
 
 
 def _cases(row: Row, suite: str, name: str) -> Tests:

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from codex_space.grade import wire
+from codex_space.grade import test_program, wire
 from codex_space.grade.problems import Benchmark, Problem, Row, Tests, register
 
-FILES = "Google's mbpp.jsonl and sanitized-mbpp.json and EvalPlus's MbppPlus.jsonl.gz"
+FILES = "Google's mbpp.jsonl and sanitized-mbpp.json and EvalPlus's MbppPlus.jsonl.gz, or the Hub's rows of it"
 TEST_SPLIT = range(11, 511)
 LIVE = frozenset({367, 601, 927})
 """Tasks whose tests build objects of a class of the solution; these stay in the solver (see `judge`)."""
@@ -36,8 +36,10 @@ _ORACLES = {
 
 
 def _load(rows: list[Row], *, plus: bool) -> list[Problem]:
-    if plus or "base_input" in rows[0]:
+    if "base_input" in rows[0]:
         return [_evalplus_problem(row, plus=plus) for row in rows]
+    if plus:
+        return [_hub_problem(row) for row in rows]
     if "text" in rows[0]:
         rows = [row for row in rows if row["task_id"] in TEST_SPLIT]
     return [_google_problem(row) for row in rows]
@@ -62,6 +64,21 @@ def _google_problem(row: Row) -> Problem:
         live=row["task_id"] in LIVE,
     )
     return Problem(f"Mbpp/{row['task_id']}", prompt, code, (tests,))
+
+
+def _hub_problem(row: Row) -> Problem:
+    """Return a problem of the Hub's MBPP+: Google's asserts are the base, the calls of EvalPlus's test program the rest."""
+    google = _google_problem(row)
+    (base,) = google.tests
+    calls, atol = test_program.read(row["test"])
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(row["test_list"][0]))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    name = next(name for name in reversed(base.names) if name in called)
+    plus = Tests("plus", (name,), wire.encode(calls), _ORACLES.get(name, ""), atol)
+    return Problem(google.task_id, google.prompt, google.canonical, (base, plus))
 
 
 def _evalplus_problem(row: Row, *, plus: bool) -> Problem:
