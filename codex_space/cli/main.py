@@ -102,7 +102,13 @@ def _at_least_1(text: str) -> int:
 
 def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     asked = _command(commands, "evaluate", "evaluate:evaluate", "ask a model a benchmark and grade its answers")
-    asked.add_argument("model", metavar="RUN_OR_MODEL", help="run id or name, RUN@step-N, Hub id or folder")
+    asked.add_argument("model", metavar="RUN_OR_MODEL", nargs="?", help="run id or name, RUN@step-N, Hub id or folder")
+    asked.add_argument("--endpoint", metavar="URL", help="ask an OpenAI-compatible server instead: http://HOST/v1")
+    asked.add_argument("--model", metavar="NAME", dest="served", help="the model's name on that server")
+    asked.add_argument(
+        "--key-variable", metavar="NAME", default="OPENAI_API_KEY", help="environment variable that holds its key"
+    )
+    asked.add_argument("--concurrency", type=_at_least_1, default=4, help="requests to it at a time")
     asked.add_argument("--benchmark", default="first-steps", help="first-steps, humaneval, humaneval+, mbpp, mbpp+")
     asked.add_argument("--problems", help="a problems file on this machine instead of the benchmark's own")
     asked.add_argument("--mode", default="auto", choices=("auto", "chat", "completion"))

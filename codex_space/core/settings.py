@@ -93,3 +93,9 @@ def _stored_token(env: Mapping[str, str]) -> str:
     hf_home = env.get("HF_HOME") or str(Path(env.get("HOME", "~")).expanduser() / ".cache/huggingface")
     path = Path(env.get("HF_TOKEN_PATH") or Path(hf_home) / "token")
     return path.read_text().strip() if path.is_file() else ""
+
+
+def read_key(variable: str) -> Secret | None:
+    """Return what an environment variable holds, as a secret; None where it is not set."""
+    value = os.environ.get(variable, "").strip()  # noqa: TID251  # the one place that reads it
+    return Secret(value) if value else None

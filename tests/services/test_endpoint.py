@@ -1,0 +1,233 @@
+"""A server that speaks OpenAI's API as a source of answers: asked over real HTTP, whatever it answers."""
+
+import json
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from codex_space.cli.main import main
+from codex_space.core.errors import EvaluationError
+from codex_space.core.paths import Workspace
+from codex_space.core.settings import Secret
+from codex_space.grade import sandbox
+from codex_space.services import endpoint
+from codex_space.services.endpoint import Endpoint, evaluate
+from tests.grade import rows
+
+KEY = "sk-not-to-be-seen"
+BODIES = {"double": "    return 2 * x\n", "half": "    return helper(x) / 2\n\nprint('goes on')\n"}
+
+
+@pytest.fixture
+def server():
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            served.asked.append((self.path, self.headers.get("Authorization"), body))
+            fault = served.faults.pop(0) if served.faults else served.always
+            if fault is not None:
+                return fault(self)
+            text = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
+            name = next(name for name in BODIES if f"def {name}" in text)
+            code = f"Sure:\n```python\n{text[text.index('def ' + name) :].split(chr(10))[0]}\n    return {'2 * x' if name == 'double' else 'x / 2'}\n```"
+            choice = {"text": BODIES[name]} if "prompt" in body else {"message": {"content": code}}
+            return send(200, json.dumps({"choices": [choice]}))(self)
+
+        def log_message(self, *_):
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.daemon_threads = True
+    served.asked, served.faults, served.always = [], [], None
+    served.url = f"http://127.0.0.1:{served.server_port}/v1"
+    threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
+    yield served
+    served.shutdown()
+    served.server_close()
+
+
+def send(status, text, **headers):
+    def answer(handler):
+        content = text.encode() if isinstance(text, str) else text
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return answer
+
+
+def hang_up(handler):
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def drip(handler):
+    """A byte now and then for ever: no single read takes long."""
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b" ")
+            handler.wfile.flush()
+            time.sleep(0.02)
+    except OSError:
+        handler.close_connection = True
+
+
+def endless(handler):
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b" " * (1 << 16))
+    except OSError:
+        handler.close_connection = True
+
+
+@pytest.fixture
+def ask(server, tmp_path):
+    problems = rows.write_lines(tmp_path / "problems.jsonl", rows.HUMANEVAL)
+    sandbox._proven.update({"landlock", "no-landlock"})  # the battery has its own tests
+
+    def run(*, chat=False, timeout_s=20.0, key=KEY, url=None, **options):
+        run.pauses = []
+        which = Endpoint(
+            url or server.url, "some/model", Secret(key) if key else None, chat=chat, timeout_s=timeout_s, concurrency=2
+        )
+        return evaluate(
+            Workspace(tmp_path / "ws"),
+            which,
+            "humaneval",
+            now=5.0,
+            problems=problems,
+            wait=run.pauses.append,
+            **options,
+        )
+
+    yield run
+    sandbox._proven.clear()
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_answers_are_asked_graded_and_kept(ask, server, tmp_path, chat):
+    told = ask(chat=chat)
+    assert told["scores"]["humaneval"]["pass@1"] == 1.0
+    assert told["problems"] == {"HumanEval/0": [True], "HumanEval/1": [True]}
+    assert {path for path, _, _ in server.asked} == {"/v1/chat/completions" if chat else "/v1/completions"}
+    assert {authorization for _, authorization, _ in server.asked} == {f"Bearer {KEY}"}
+    sent = server.asked[0][2]
+    assert (sent["model"], sent["temperature"], sent["max_tokens"]) == ("some/model", 0.0, 512)
+    assert len(sent.get("stop", [])) == (0 if chat else 4)
+    (folder,) = (tmp_path / "ws" / "endpoints").iterdir()
+    assert told["folder"] == str(folder)
+    kept = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert {row["task_id"] for row in kept} == {"HumanEval/0", "HumanEval/1"}
+    assert all("goes on" not in row["program"] and row["text"] for row in kept)
+    verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in verdicts] == ["pass", "pass"]
+    assert not any(KEY in path.read_text() for path in folder.iterdir())
+
+
+def test_several_samples_are_drawn_with_seeds_of_their_own(ask, server):
+    told = ask(num_samples=3, temperature=0.5, limit=1)
+    assert told["problems"] == {"HumanEval/0": [True] * 3}
+    assert sorted(body["seed"] for _, _, body in server.asked) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("fault", "pause"),
+    [
+        (send(429, "slow down", Retry_After="7"), 7.0),
+        (send(429, "slow down", Retry_After="99999"), endpoint.MAX_PAUSE_S),
+        (send(429, "slow down", Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"), None),
+        (send(500, "<html>"), None),
+        (send(503, b"\xff\xfe"), None),
+        (send(200, "no JSON"), None),
+        (send(200, "[" * 100_000), None),
+        (send(200, '{"choices": []}'), None),
+        (send(200, '{"choices": [{"text": 5}]}'), None),
+        (send(200, "x" * 100, Content_Encoding="gzip"), None),
+        (hang_up, None),
+    ],
+)
+def test_what_is_worth_another_try_gets_one(ask, server, fault, pause):
+    server.faults = [fault]
+    assert ask()["scores"]["humaneval"]["pass@1"] == 1.0
+    assert len(server.asked) == 3
+    assert len(ask.pauses) == 1
+    assert ask.pauses[0] == pause if pause else 0.5 <= ask.pauses[0] <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (send(500, f"boom {KEY}"), r"no answer in 6 tries; the last: 500 boom \*\*\*\*"),
+        (send(401, f"bad key {KEY}"), r"answers 401 bad key \*\*\*\*. Check the key"),
+        (send(404, '{"error": "no model"}'), "answers 404 .*no model"),
+        (send(302, "", Location="http://127.0.0.1:1/"), "answers 302, another address"),
+        (endless, "larger than 4 MiB"),
+        (hang_up, "no answer in 6 tries"),
+    ],
+)
+def test_a_server_that_will_not_answer_is_one_sentence(ask, server, fault, told):
+    server.always = fault
+    with pytest.raises(EvaluationError, match=told) as raised:
+        ask()
+    assert KEY not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_answer_that_never_ends_is_given_up_by_the_clock(ask, server):
+    server.faults = [drip, drip]
+    assert ask(timeout_s=0.3)["scores"]["humaneval"]["pass@1"] == 1.0
+    assert len(ask.pauses) == 2
+
+
+def test_a_redirect_is_not_followed(ask, server):
+    server.always = send(307, "", Location=f"{server.url}/elsewhere")
+    with pytest.raises(EvaluationError, match="another address"):
+        ask()
+    assert {path for path, _, _ in server.asked} == {"/v1/completions"}
+
+
+def test_a_model_that_wrote_nothing_fails_its_problem_and_no_more(ask, server):
+    server.faults = [send(200, '{"choices": [{"text": null}]}')]
+    assert ask()["scores"]["humaneval"]["pass@1"] == 0.5
+
+
+def test_without_a_key_none_is_sent(ask, server):
+    ask(key="")
+    assert {authorization for _, authorization, _ in server.asked} == {None}
+
+
+@pytest.mark.parametrize("url", ["ftp://x/v1", "host:80", "", "http://", "http://me@host/v1", "http://host/v1?key=x"])
+def test_an_address_that_is_none_or_holds_a_key_is_refused(url):
+    with pytest.raises(EvaluationError, match="address"):
+        Endpoint(url, "m")
+
+
+def test_the_key_is_not_in_what_a_log_would_show():
+    assert KEY not in repr(Endpoint("http://host/v1", "m", Secret(KEY)))
+
+
+def test_the_command(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", KEY)
+    sandbox._proven.update({"landlock", "no-landlock"})
+    problems = rows.write_lines(tmp_path / "problems.jsonl", rows.HUMANEVAL)
+    common = ["--benchmark", "humaneval", "--problems", str(problems), "--workspace", str(tmp_path / "ws")]
+    asked = ["evaluate", "--endpoint", server.url, "--model", "m", "--key-variable", "SOME_KEY", *common]
+    assert main([*asked, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["humaneval"]["pass@1"] == 1.0
+    assert server.asked[0][1] == f"Bearer {KEY}"
+    assert main(["evaluate", "--endpoint", server.url, *common]) == 1
+    assert "Name it by --model" in capsys.readouterr().err
+    assert main(["evaluate", *common]) == 1
+    assert "there is no model to ask" in capsys.readouterr().err
+    sandbox._proven.clear()
