@@ -134,7 +134,9 @@ def page(tmp_path):
 def chromium():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: browser tests skipped")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=20_000)  # two busy cores: an answer may take longer than Playwright's 5 s
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

@@ -26,10 +26,10 @@ def change_form(tab, text):
     expect(beta).to_have_value("0.1")
     beta.fill("0.3")
     beta.blur()
-    wait_for(lambda: "beta: 0.3" in text.input_value(), 20, "beta to reach the text")
     expect(loss).to_have_value("sigmoid")
-    loss.fill("sigmoid, sft")
+    loss.fill("sigmoid, sft")  # at once, while the answer to the first change is under way
     loss.press("Enter")
+    wait_for(lambda: "beta: 0.3" in text.input_value(), 20, "beta to reach the text")
     wait_for(lambda: "- sft" in text.input_value(), 20, "the losses to reach the text")
 
 
@@ -49,7 +49,7 @@ def test_pairs_are_uploaded_trained_on_with_dpo_and_their_margin_is_drawn(page, 
     expect(tab.page.locator("#train-beta")).to_be_hidden()
     tab.shot("pairs-refused-by-sft")
     tab.page.locator("#train-recipe input").fill("DPO")
-    tab.page.get_by_role("option", name="Prefer (DPO)").first.click()
+    tab.page.get_by_role("option", name="Prefer (DPO) · Two answers to each request").click()
     change_form(tab, text)
     text.fill(text.input_value().replace("sample:python-preferences", "dataset:wishes"))
     text.blur()

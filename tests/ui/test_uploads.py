@@ -1,17 +1,22 @@
 """Files that reach the Data tab: real uploads become datasets and are cleared away; a named server path is refused."""
 
+import dataclasses
 import json
 import socket
 import time
 import urllib.request
 from pathlib import Path
 
+import gradio as gr
 import pytest
 
 from codex_space.core.settings import read_settings
 from codex_space.services import datasets, runs
 from codex_space.services.context import open_context
+from codex_space.store.runs import change_state
 from codex_space.ui.serve import launch
+from codex_space.ui.tabs.train_form import FormFields
+from codex_space.ui.views.form import read_form
 
 ROWS = "".join(json.dumps({"prompt": f"p{n}", "completion": f"c{n}"}) + "\n" for n in range(12)).encode()
 RECIPE = (
@@ -41,7 +46,9 @@ class Visitor:
         blocks = self.page.demo.blocks.values()
         target = next(block._id for block in blocks if getattr(block, "elem_id", None) == elem_id)
         fits = [(target, event) in fn.targets and len(fn.inputs) == len(values) for fn in self.page.demo.fns.values()]
-        number = list(self.page.demo.fns)[fits.index(True)]
+        return self.call(list(self.page.demo.fns)[fits.index(True)], values, session)
+
+    def call(self, number, values, session):
         body = json.dumps({"fn_index": number, "data": values, "session_hash": session}).encode()
         kind = {"content-type": "application/json"}
         self._read(urllib.request.Request(f"{self.address}/gradio_api/queue/join", body, kind))
@@ -97,11 +104,33 @@ def test_a_wrong_upload_is_refused_with_its_line_and_goes_too(visitor):
     assert not Path(path).exists()
 
 
+def press_train(visitor, **typed):
+    """Press Train with RECIPE as text; `typed` stands in the form and has not reached the text yet."""
+    form = read_form(RECIPE)
+    fields = [typed.get(known.name, getattr(form, known.name)) for known in dataclasses.fields(FormFields)]
+    return json.dumps(visitor.press("train-go", "click", [None, RECIPE, RECIPE, *fields], "one")["output"])
+
+
+def open_page(visitor):
+    """What a page does when it opens: it gets the key that makes two presses one."""
+    fns = visitor.page.demo.fns
+    go = next(fn for fn in fns.values() if len(fn.inputs) > 20 and isinstance(fn.inputs[0], gr.State))
+    return visitor.call(next(number for number, fn in fns.items() if fn.outputs == [go.inputs[0]]), [], "one")
+
+
 def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
-    assert visitor.press("train-yaml", "change", [RECIPE, "sft/tiny-cpu"], "one")["success"]
+    assert open_page(visitor)["success"]
     for _ in range(3):
-        assert "is in the queue" in json.dumps(visitor.press("train-go", "click", [RECIPE, None], "one")["output"])
+        assert "twice is in the queue" in press_train(visitor)
     assert len(runs.list_runs(visitor.ctx)) == 1
+    for _ in range(2):
+        assert "thrice is in the queue" in press_train(visitor, name="thrice ", batch=3)
+    newest, _ = runs.list_runs(visitor.ctx)
+    assert "per_device_train_batch_size: 3" in newest.recipe
+    change_state(visitor.ctx.db, newest.id, "stopped", now=1.0)  # one that is over may be trained again
+    for _ in range(2):
+        assert "thrice is in the queue" in press_train(visitor, name="thrice", batch=3)
+    assert len(runs.list_runs(visitor.ctx)) == 3
 
 
 def test_two_people_pressing_the_first_model_get_one_chain(visitor):

@@ -1,8 +1,9 @@
 """The Train tab: a recipe as a short form, as every setting there is, and as text; all three say the same."""
 
+import hashlib
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -16,9 +17,10 @@ from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
 from codex_space.services.tokens import TokenView
+from codex_space.store.runs import FINAL
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs import train_tokens
-from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_fields
+from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import estimate as estimate_view
 from codex_space.ui.views import form as form_view
@@ -31,11 +33,12 @@ FIRST_PRESET = "sft/tiny-cpu"
 
 @dataclass(frozen=True)
 class TrainTab:
-    """The tab's components; `text` is the recipe that all others show."""
+    """The tab's components; `text` is the recipe that all others show, `form_text` the one the form has got to."""
 
     tab: gr.Tab
     preset: gr.Dropdown
     form: FormFields
+    form_text: gr.Textbox
     batch_note: gr.HTML
     settings: gr.HTML
     text: gr.Textbox
@@ -59,7 +62,6 @@ class TrainTab:
             self.command,
             self.batch_note,
             self.settings,
-            self.request_key,
             self.tokens,
             self.result,
         ]
@@ -76,6 +78,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     info="A tried starting point; choosing one replaces everything below.",
                 )  # fmt: skip
                 form = layout_form(ctx, text_now)
+                form_text = gr.Textbox(text_now, visible=False, lines=2)
                 batch_note = make_html(view.render_batch(form_view.read_form(text_now)), elem_id="train-batch-note")
             with gr.Accordion("All settings", open=False, elem_id="train-all", elem_classes="cs-card"):
                 settings = make_html(
@@ -115,6 +118,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
         tab,
         preset,
         form,
+        form_text,
         batch_note,
         settings,
         text,
@@ -135,11 +139,12 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     """Connect form, settings and text to each other, and the two buttons."""
     form = tab.form.components
 
-    def fill_form(text: str) -> list[object]:
+    def fill_form(text: str, form_text: str) -> list[object]:
         try:
-            return form_values(ctx, form_view.read_form(text))
+            before = form_view.read_form(form_text) if form_text else None
+            return [text, *form_values(ctx, form_view.read_form(text), before)]
         except RecipeError:  # half-typed YAML; the card says what is wrong
-            return [gr.skip() for _ in form]
+            return [gr.skip() for _ in [tab.form_text, *form]]
 
     def describe(text: str, preset: str) -> list[object]:
         return _describe(ctx, text, preset)
@@ -148,10 +153,19 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     tab.preset.input(read_recipe_text, tab.preset, tab.text, **quiet)
     tab.settings.input(shows_errors(_from_settings), [tab.text, tab.preset, tab.settings], tab.text, **quiet)
-    for component in form:
-        changed = component.blur if isinstance(component, gr.Textbox) else component.input
-        changed(shows_errors(_from_form), [tab.text, *form], tab.text, trigger_mode="always_last", **quiet)
-    gr.on([tab.text.change, *opened], fill_form, tab.text, form, trigger_mode="always_last", **quiet)
+    # One listener for all fields: a second change waits for the answer to the first, then builds on its text.
+    gr.on(
+        [one.blur if isinstance(one, gr.Textbox) else one.input for one in form],
+        shows_errors(_from_form),
+        [tab.text, tab.form_text, *form],
+        tab.text,
+        trigger_mode="always_last",
+        **quiet,
+    )
+    filled = [tab.form_text, *form]
+    tab.text.change(fill_form, [tab.text, tab.form_text], filled, trigger_mode="always_last", **quiet)
+    # A page that opens fills every field: Gradio shows a number field without a value as 0 until it is told.
+    gr.on(opened, lambda text: fill_form(text, ""), tab.text, filled, trigger_mode="always_last", **quiet)
     gr.on(
         [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
     )
@@ -165,24 +179,34 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
         **quiet,
     )
     train_tokens.wire(tab.look, tab.text, tokens)
+    # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
+    all_of_it = [tab.text, tab.form_text, *form]
+    demo.load(lambda: secrets.token_hex(8), None, tab.request_key, **quiet)
     tab.check.click(
-        shows_errors(lambda text: _check(ctx, text)),
-        tab.text,
+        shows_errors(lambda *shown: _check(ctx, _merged(*shown))),
+        all_of_it,
         tab.tokens,
         show_progress_on=tab.tokens,
         api_visibility="private",
     )
     tab.go.click(
-        lambda text, key: _train(ctx, text, key),
-        [tab.text, tab.request_key],
+        lambda key, *shown: _train(ctx, key, *shown),
+        [tab.request_key, *all_of_it],
         tab.result,
         show_progress_on=tab.result,
         api_visibility="private",
     )
 
 
-def _from_form(text: str, *values: object) -> str:
-    return form_view.write_form(text, read_fields(text, values))
+def _from_form(text: str, *rest: Any) -> object:  # noqa: ANN401  # as Gradio gives them
+    merged = _merged(text, *rest)
+    return gr.skip() if merged == text else merged
+
+
+def _merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as Gradio gives them
+    """Return the text with what was changed in the form since it was filled; the very text where nothing was."""
+    edits = read_edits(form_text, values)
+    return form_view.write_form(text, replace(form_view.read_form(text), **edits)) if edits else text
 
 
 def _from_settings(text: str, preset: str, payload: str) -> str:
@@ -205,12 +229,18 @@ def _check(ctx: Context, text: str) -> str:
     return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
 
 
-def _train(ctx: Context, text: str, request_key: str) -> str:
+def _train(ctx: Context, page_key: str, *shown: Any) -> str:  # noqa: ANN401  # as Gradio gives them
+    """Queue the recipe; pressed again while its run is not over, it is the same run."""
     try:
-        run = runs.submit(ctx, text, request_key=request_key or None)
+        text = _merged(*shown)
+        key = f"{page_key}-{hashlib.sha256(text.encode()).hexdigest()}" if page_key else None
+        run = runs.submit(ctx, text, request_key=key)
+        while key and run.state in FINAL:
+            key = f"{key}+"
+            run = runs.submit(ctx, text, request_key=key)
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error))
-    note = "Change a field to train another one; pressing Train again changes nothing."
+    note = "Pressing Train again while it is not over changes nothing; change a field to train another one."
     link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"
     return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
 
@@ -237,7 +267,7 @@ def linked_text(ctx: Context, rest: str, text: str) -> tuple[str | None, str]:
 
 
 def _describe(ctx: Context, text: str, preset: str) -> list[object]:
-    """Return values for `TrainTab.described`; the key is new, since the text is."""
+    """Return values for `TrainTab.described`."""
     try:
         lines, note = readiness(ctx, text), view.render_batch(form_view.read_form(text))
         state = _settings_state(text, preset)
@@ -255,7 +285,6 @@ def _describe(ctx: Context, text: str, preset: str) -> list[object]:
         command,
         note,
         settings,
-        secrets.token_hex(8),
         "",
         "",
     ]

@@ -1,7 +1,7 @@
 """The Train tab's short form: its components, and how they meet a recipe's `Form`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gradio as gr
@@ -70,7 +70,7 @@ def layout_form(ctx: Context, text: str) -> FormFields:
     def show(name: str) -> dict[str, Any]:
         return {
             "value": getattr(form, name),
-            "visible": _is_shown(name, form.kind),
+            "visible": _is_visible(name, form),
             "elem_id": f"train-{name.replace('_', '-')}",
         }
 
@@ -108,12 +108,11 @@ def layout_form(ctx: Context, text: str) -> FormFields:
         info="Yours, a sample, the standard library's source, or a Hub id.",
         **show("datasets"),
     )
-    weights: dict[str, Any] = {**show("weights"), "visible": len(form.datasets) > 1}
     made["weights"] = gr.Textbox(
         label="Shares",
         placeholder="0.7, 0.3",
         info="Share of each dataset in the order above; empty takes all rows.",
-        **weights,
+        **show("weights"),
     )
     with gr.Row():
         made["method"] = gr.Radio(
@@ -240,34 +239,45 @@ def layout_form(ctx: Context, text: str) -> FormFields:
     return FormFields(**made)
 
 
-def read_fields(text: str, values: Sequence[Any]) -> Form:
-    """Return the form of a recipe text with what the components hold in its place.
+def read_edits(shown: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return what a person changed in the components since they were filled from the recipe text `shown`.
+
+    Only that may go into the text: the rest of the form is older than a text that was changed meanwhile.
 
     Raises:
         RecipeError: The text is not YAML.
     """
-    before = read_form(text)
-    names = [known.name for known in fields(FormFields)]
-    given = {name: value for name, value in zip(names, values, strict=True) if _is_shown(name, before.kind)}
-    for name in ("name", "weights", "repo_id"):
-        if name in given:
-            given[name] = str(given[name] or "").strip()
-    return replace(before, **given)
+    before = read_form(shown)
+    edits = {}
+    for known, value in zip(fields(FormFields), values, strict=True):
+        given = (value or "").strip() if known.name in {"name", "weights", "repo_id"} else value
+        if _is_shown(known.name, before.kind) and given != getattr(before, known.name):
+            edits[known.name] = given
+    return edits
 
 
-def form_values(ctx: Context, form: Form) -> list[Any]:
-    """Return an update for each component, choices read anew."""
+def form_values(ctx: Context, form: Form, before: Form | None) -> list[Any]:
+    """Return an update for each component: choices read anew, the value only where it is another than before.
+
+    A field that the text did not change is left alone, because somebody may be typing in it; None fills all.
+    """
     choices = {"base": _base_choices, "tokenizer": _tokenizer_choices, "datasets": _dataset_choices}
     updates: list[Any] = []
     for known in fields(FormFields):
-        shown = _is_shown(known.name, form.kind) and (known.name != "weights" or len(form.datasets) > 1)
-        update: dict[str, Any] = {"value": getattr(form, known.name), "visible": shown}
+        update: dict[str, Any] = {}
+        value, visible = getattr(form, known.name), _is_visible(known.name, form)
+        if before is None or (value, visible) != (getattr(before, known.name), _is_visible(known.name, before)):
+            update = {"value": value, "visible": visible}
         if known.name in choices:
             update["choices"] = choices[known.name](ctx)
-        elif known.name == "loss_type":
+        elif known.name == "loss_type" and update:
             update["choices"] = _losses(form.kind)
-        updates.append(gr.update(**update))
+        updates.append(gr.update(**update) if update else gr.skip())
     return updates
+
+
+def _is_visible(name: str, form: Form) -> bool:
+    return _is_shown(name, form.kind) and (name != "weights" or len(form.datasets) > 1)
 
 
 def _is_shown(name: str, kind: str) -> bool:
