@@ -7,7 +7,7 @@ from typing import Any
 
 from codex_space.core.errors import DataError, RunError
 from codex_space.core.recipe import parse_recipe
-from codex_space.data import catalog, formats
+from codex_space.data import catalog
 from codex_space.data.catalog import DatasetInfo, Inspection
 from codex_space.hub import fetch
 from codex_space.services.context import Context
@@ -81,8 +81,3 @@ def delete(ctx: Context, name: str) -> None:
         if any(section.path == f"dataset:{name}" for section in parse_recipe(run.recipe).datasets):
             raise RunError(f"the run {run.name!r} needs this dataset and has not ended", cure="Stop that run first.")
     catalog.delete_dataset(ctx.workspace, name)
-
-
-def known_formats() -> list[str]:
-    """Return the names of the formats a dataset can have."""
-    return list(formats.FORMATS)
