@@ -182,7 +182,7 @@ def test_an_adapter_is_asked_and_a_stop_leaves_what_was_written(make_job, proces
     [
         ({"benchmark": "humanevil"}, "no benchmark"),
         ({"problems": "/nowhere/x.jsonl"}, "cannot be read"),
-        ({"benchmark": "humaneval+"}, "EvalPlus"),
+        ({"benchmark": "humaneval+"}, "evalplus/humanevalplus: HF_HUB_OFFLINE is set"),
         ({"model": {"model_name_or_path": "/nowhere/model"}}, "no such model folder"),
         ({"mode": "chat"}, "template"),
     ],
