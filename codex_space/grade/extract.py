@@ -9,10 +9,11 @@ import ast
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from codex_space.grade.answer_text import after_thinking, fenced_blocks
+from codex_space.grade.protocol import Protocol, ask
 
 MAX_ANSWER_CHARS = 200_000
 MAX_PARSED_CHARS = 400_000
@@ -78,6 +79,14 @@ class _Parser:
                 return None
             del lines[min(self.line, len(lines)) - 1 :]
         return None
+
+
+def from_answer(text: str, question: Mapping[str, str], protocol: Protocol, prefill: str = "") -> Extraction:
+    """Return the program in what a model answered to a question (`prompt`, `entry_point`), as the protocol says."""
+    if protocol.template_hash:
+        return from_chat(text, prompt=question["prompt"], entry_point=question["entry_point"], prefill=prefill)
+    prompt = ask(protocol.prompt_form, question).text
+    return from_completion(text, prompt=prompt, entry_point=question["entry_point"], stops=protocol.stops)
 
 
 def from_completion(completion: str, *, prompt: str, entry_point: str, stops: Sequence[str]) -> Extraction:

@@ -173,14 +173,8 @@ def _answers(
         try:
             for done in as_completed(waiting):
                 task_id, number = waiting[done]
-                text, question = done.result(), questions[task_id]
-                if endpoint.chat:
-                    found = extract.from_chat(text, prompt=question["prompt"], entry_point=question["entry_point"])
-                else:
-                    prompt = asked[task_id].text
-                    found = extract.from_completion(
-                        text, prompt=prompt, entry_point=question["entry_point"], stops=protocol.stops
-                    )
+                text = done.result()
+                found = extract.from_answer(text, questions[task_id], protocol)
                 row = {"task_id": task_id, "sample": number, "asked": asked[task_id].text, "text": text}
                 row |= {"program": found.program, "rule": found.rule, "flaw": found.flaw}
                 file.write(json.dumps(row) + "\n")

@@ -76,7 +76,7 @@ class Examination:
         with (folder / SAMPLES).open("w", encoding="utf-8") as file:
             for answer in generator.answers(prompts, self._attempt.is_stop_asked):
                 task_id, number = answer.key
-                found = _program(answer.text, questions[task_id], protocol, asked[task_id].prefill)
+                found = extract.from_answer(answer.text, questions[task_id], protocol, asked[task_id].prefill)
                 row = {
                     "task_id": task_id,
                     "sample": number,
@@ -141,13 +141,6 @@ def examiner(attempt: Attempt, trainer: Trainer, tokenizer: PreTrainedTokenizerB
             model.train(was_training)
 
     return examine
-
-
-def _program(text: str, question: dict[str, str], protocol: Protocol, prefill: str) -> extract.Extraction:
-    if protocol.template_hash:
-        return extract.from_chat(text, prompt=question["prompt"], entry_point=question["entry_point"], prefill=prefill)
-    prompt = ask(protocol.prompt_form, question).text
-    return extract.from_completion(text, prompt=prompt, entry_point=question["entry_point"], stops=protocol.stops)
 
 
 def _download(attempt: Attempt, entry: library.Entry) -> list[library.Row]:

@@ -78,7 +78,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     info="A tried starting point; choosing one replaces everything below.",
                 )  # fmt: skip
                 form = layout_form(ctx, text_now)
-                form_text = gr.Textbox(text_now, visible=False, lines=2)
+                form_text = gr.Textbox(text_now, visible=False)
                 batch_note = make_html(view.render_batch(form_view.read_form(text_now)), elem_id="train-batch-note")
             with gr.Accordion("All settings", open=False, elem_id="train-all", elem_classes="cs-card"):
                 settings = make_html(
@@ -205,7 +205,7 @@ def _from_form(text: str, *rest: Any) -> object:  # noqa: ANN401  # as Gradio gi
 
 def _merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as Gradio gives them
     """Return the text with what was changed in the form since it was filled; the very text where nothing was."""
-    edits = read_edits(form_text, values)
+    edits = read_edits(text, form_text, values)
     return form_view.write_form(text, replace(form_view.read_form(text), **edits)) if edits else text
 
 

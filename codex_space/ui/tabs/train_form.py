@@ -239,19 +239,20 @@ def layout_form(ctx: Context, text: str) -> FormFields:
     return FormFields(**made)
 
 
-def read_edits(shown: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return what a person changed in the components since they were filled from the recipe text `shown`.
+def read_edits(text: str, shown: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return what a person changed in the components since they were filled from `shown`, and `text` has a place for.
 
     Only that may go into the text: the rest of the form is older than a text that was changed meanwhile.
 
     Raises:
         RecipeError: The text is not YAML.
     """
-    before = read_form(shown)
+    before, kind = read_form(shown), read_form(text).kind
     edits = {}
     for known, value in zip(fields(FormFields), values, strict=True):
         given = (value or "").strip() if known.name in {"name", "weights", "repo_id"} else value
-        if _is_shown(known.name, before.kind) and given != getattr(before, known.name):
+        both = _is_shown(known.name, before.kind) and _is_shown(known.name, kind)
+        if both and given != getattr(before, known.name):
             edits[known.name] = given
     return edits
 

@@ -1,0 +1,51 @@
+"""What goes from the Train tab's fields into the text: only what a person typed, and only where it has a place."""
+
+import json
+from dataclasses import fields
+
+import gradio as gr
+import pytest
+
+from codex_space.core.presets import list_presets, read_recipe_text
+from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits
+from codex_space.ui.views.form import read_form
+
+TINY, DPO = read_recipe_text("sft/tiny-cpu"), read_recipe_text("dpo/tiny-cpu")
+
+
+def values_of(text, **typed):
+    form = read_form(text)
+    return [typed.get(known.name, getattr(form, known.name)) for known in fields(FormFields)]
+
+
+def through_the_browser(component, value):
+    return component.preprocess(json.loads(json.dumps(component.postprocess(value))))
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in list_presets() if not preset.name.startswith("evaluate/")])
+def test_a_form_nobody_touched_changes_nothing(ctx, name):
+    text = read_recipe_text(name)
+    with gr.Blocks():
+        components = layout_form(ctx, text).components
+    back = [through_the_browser(*pair) for pair in zip(components, values_of(text), strict=True)]
+    assert read_edits(text, text, back) == {}
+
+
+def test_what_was_typed_is_told_from_what_the_text_changed_meanwhile():
+    newer = TINY.replace("max_length: 512", "max_length: 256")
+    assert newer != TINY
+    assert read_edits(newer, TINY, values_of(TINY, batch=3, name=" mine ")) == {"batch": 3, "name": "mine"}
+
+
+def test_what_the_text_has_no_place_for_any_more_is_dropped():
+    typed = values_of(DPO, beta=0.7, batch=3)
+    assert read_edits(DPO, DPO, typed) == {"beta": 0.7, "batch": 3}
+    assert read_edits(TINY, DPO, typed) == {"batch": 3}
+
+
+def test_a_field_the_text_did_not_change_is_left_to_who_types_in_it(ctx):
+    before, after = read_form(TINY), read_form(TINY.replace("max_length: 512", "max_length: 256"))
+    names = [known.name for known in fields(FormFields)]
+    told = dict(zip(names, form_values(ctx, after, before), strict=True))
+    assert told["max_length"]["value"] == 256
+    assert [name for name in names if "value" in told[name]] == ["max_length"]
