@@ -21,9 +21,10 @@ def describe(config: Any) -> dict[str, dict[str, Any]]:  # noqa: ANN401  # any d
 
 def configs() -> dict[str, type]:
     """Return the config class behind each kind's `train:` section."""
-    from transformers import TrainingArguments
     from trl import DPOConfig, KTOConfig, RewardConfig, SFTConfig
     from trl.experimental.orpo import ORPOConfig
+
+    from codex_space.work.loop_arguments import LoopArguments
 
     return {
         "sft": SFTConfig,
@@ -31,7 +32,7 @@ def configs() -> dict[str, type]:
         "kto": KTOConfig,
         "orpo": ORPOConfig,
         "reward": RewardConfig,
-        "pretrain": TrainingArguments,
+        "pretrain": LoopArguments,
     }
 
 

@@ -33,7 +33,7 @@ _OPTIMIZER_BYTES = (
     # prefix, bytes a parameter of moments held in float32, the same where they are held in 8 bits
     ("paged_adamw_8bit", 2), ("paged_adamw", 8), ("adamw_8bit", 2), ("adamw_bnb_8bit", 2), ("adamw", 8),
     ("paged_lion_8bit", 1), ("lion_8bit", 1), ("paged_lion", 4), ("lion", 4), ("rmsprop_bnb_8bit", 1), ("rmsprop", 4),
-    ("adafactor", 0.02), ("sgd", 0), ("adagrad", 4),
+    ("adafactor", 0.02), ("sgd", 0), ("adagrad", 4), ("muon", 4),
 )  # fmt: skip
 
 
@@ -108,6 +108,8 @@ def _held(step: Step) -> dict[str, float]:
     moments = state * trained
     if step.is_full and state <= 2 and "8bit" in step.optimizer:
         moments += 6 * shape.num_embedding  # transformers keeps an embedding's moments in 32 bits
+    if step.optimizer == "muon":  # what is no matrix inside a layer has AdamW's two
+        moments += 4 * (trained - shape.num_linear)
     return {
         "weights": base / shards,
         "adapters": (step.adapters * _adapter_bytes(step) + step.saved_modules * 4) / shards,

@@ -92,7 +92,7 @@ def _iter_stdlib() -> Iterator[tuple[str, Row]]:
             continue
         if text.strip():
             empty = False
-            yield name, {"text": text}
+            yield f"{STDLIB}/{name}", {"text": text}
     if empty:
         raise DataError(
             "this Python has no readable source of its standard library",

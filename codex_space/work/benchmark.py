@@ -20,6 +20,7 @@ from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
+from codex_space.work.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,9 @@ class Examination:
         )
 
 
-def examiner(attempt: Attempt, trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> Callable[[int], None] | None:
+def examiner(
+    attempt: Attempt, trainer: Trainer | Loop, tokenizer: PreTrainedTokenizerBase
+) -> Callable[[int], None] | None:
     """Return what asks the model in training its recipe's benchmarks at a step; None where it has none.
 
     Neither the model's mode nor the random state is any different afterwards, so no weight is.

@@ -44,6 +44,13 @@ def complete(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  
     return sum(fact["size"] for fact in files.values())
 
 
+def amend(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  # noqa: ANN401  # JSON values
+    """Write the manifest of a complete checkpoint again, with what was learnt of it since, and return its size in bytes."""
+    manifest = durable.read_json(folder / MANIFEST) or {}
+    durable.write_json(folder / MANIFEST, {**manifest, **facts, "metrics": dict(metrics)})
+    return sum(fact["size"] for fact in manifest["files"].values())
+
+
 def spool(job: JobDir, step: int) -> None:
     """Hard-link a complete checkpoint for the uploader, so that rotation can lose nothing; whole or absent."""
     source, target = job.checkpoint(step), job.spooled(step)

@@ -1,24 +1,24 @@
-"""Train a small Llama-shaped model from random weights on plain text, measured in bits a byte."""
+"""Train a small language model from random weights on plain text with our own loop, measured in bits a byte."""
 
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments, default_data_collator
+from transformers import PreTrainedTokenizerBase
 
-from codex_space.core.errors import DataError, ModelError
+from codex_space.core.errors import DataError, ModelError, RecipeError
 from codex_space.core.presets import read_architecture
-from codex_space.core.recipe import PretrainRecipe
+from codex_space.core.recipe import PretrainRecipe, nearest
 from codex_space.data.prepare import Prepared
-from codex_space.work import arguments, benchmark, models, report, rows, samples, tokenizer, tokens
+from codex_space.work import benchmark, models, packing, report, rows, samples, shards, tokenizer
 from codex_space.work.attempt import Attempt
-from codex_space.work.tokens import Blocks, TokenFile
+from codex_space.work.loop import Corpus, Loop
+from codex_space.work.loop_arguments import LoopArguments
 
 log = logging.getLogger(__name__)
 
 FRESH_BPE, FRESH_BYTES = "fresh:bpe", "fresh:bytes"
+PACKINGS = {"wrapped": packing.Stream, "best_fit": packing.BestFit}
 
 
 def run(attempt: Attempt) -> None:
@@ -29,64 +29,49 @@ def run(attempt: Attempt) -> None:
     """
     recipe = attempt.recipe
     assert isinstance(recipe, PretrainRecipe)  # noqa: S101  # narrows the type
+    arguments = LoopArguments(**recipe.train)
     prepared = rows.prepare(attempt)
     attempt.say("phase", phase="tokens", detail=f"turning {prepared.num_train:,} texts into tokens")
     words = _load_tokenizer(attempt, recipe, prepared)
-    root = attempt.job.root
-    train = tokens.write_tokens(prepared.train, prepared.train_sha256, words, root / "train.npy")
-    held = tokens.write_tokens(prepared.validation, prepared.validation_sha256, words, root / "validation.npy")
-    blocks, held_blocks = Blocks(train, recipe.block_size), Blocks(held, recipe.block_size)
-    if not len(blocks):
-        raise DataError(
-            f"the texts hold {train.num_tokens:,} tokens, less than one block of {recipe.block_size}",
-            where="block_size",
-            cure="Add text, or set a smaller block_size.",
-        )
+    cache = attempt.job.root / "tokens" if attempt.workspace is None else attempt.workspace / "tokens"
+    train = shards.write(prepared.train, prepared.train_sha256, words, cache)
+    held = None
+    if prepared.num_validation:
+        held = shards.write(prepared.validation, prepared.validation_sha256, words, cache)
+    corpus = Corpus(_pack(train, recipe, arguments), recipe.block_size, train.key, held)
     fields = recipe.architecture if isinstance(recipe.architecture, dict) else read_architecture(recipe.architecture)
     _require_positions(fields, recipe.block_size)
     model = models.build_llama(fields, words, recipe.seed)
     log.info("%s parameters, %s tokens", f"{model.num_parameters():,}", f"{train.num_tokens:,}")
-    trainer = _Trainer(
-        held,
-        model=model,
-        args=arguments.build(attempt, TrainingArguments, tokens_counted="all", logging_steps=10),
-        train_dataset=blocks,
-        eval_dataset=held_blocks if len(held_blocks) else None,
-        data_collator=default_data_collator,
-        processing_class=words,
-    )
-    num_tokens = len(blocks) * recipe.block_size
-    reporter = report.Reporter(
-        attempt, evaluates=len(held_blocks) > 0, examine=benchmark.examiner(attempt, trainer, words)
-    )
-    reporter.sampler = samples.make(attempt, trainer, words, prepared, as_chat=False)
+    loop = Loop(attempt, model, words, corpus, arguments)
+    reporter = report.Reporter(attempt, evaluates=held is not None, examine=benchmark.examiner(attempt, loop, words))
+    reporter.sampler = samples.make(attempt, loop, words, prepared, as_chat=False)
     report.train(
         attempt,
-        trainer,
+        loop,
         reporter,
         num_rows=prepared.num_train,
-        trained_tokens=num_tokens,
+        trained_tokens=corpus.rows.num_rows * recipe.block_size,
         total_tokens=train.num_tokens,
     )
 
 
-class _Trainer(Trainer):
-    """Adds bits a byte, which compares across tokenizers as loss does not."""
-
-    def __init__(self, held: TokenFile, **kwargs: Any) -> None:  # noqa: ANN401  # the trainer's own
-        super().__init__(**kwargs)
-        self._tokens_per_byte = held.num_tokens / max(held.num_bytes, 1)
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as the trainer does."""
-        if "eval_loss" in logs:
-            logs["eval_bits_per_byte"] = logs["eval_loss"] * self._tokens_per_byte / math.log(2)
-        super().log(logs, start_time)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:  # noqa: ANN401  # the trainer's own
-        """Evaluate as the trainer does, with a copy of the random state: one evaluation more or less changes no weight."""
-        with torch.random.fork_rng():
-            return super().evaluate(*args, **kwargs)
+def _pack(tokens: shards.Tokens, recipe: PretrainRecipe, arguments: LoopArguments) -> packing.Rows:
+    if arguments.packing_strategy not in PACKINGS:
+        what = f"there is no packing {arguments.packing_strategy!r} for pretraining"
+        raise RecipeError(
+            what, where="train.packing_strategy", cure=nearest(arguments.packing_strategy, list(PACKINGS))
+        )
+    found = PACKINGS[arguments.packing_strategy](shards.Reader(tokens), recipe.block_size, recipe.seed)
+    if not found.num_rows:
+        raise DataError(
+            f"the texts hold {tokens.num_tokens:,} tokens, less than one block of {recipe.block_size}",
+            where="block_size",
+            cure="Add text, or set a smaller block_size.",
+        )
+    share = found.num_cut / tokens.num_tokens
+    log.info("%s rows of %s tokens, %.1f %% left out", f"{found.num_rows:,}", f"{recipe.block_size:,}", 100 * share)
+    return found
 
 
 def _load_tokenizer(attempt: Attempt, recipe: PretrainRecipe, prepared: Prepared) -> PreTrainedTokenizerBase:

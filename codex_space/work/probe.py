@@ -4,6 +4,7 @@ The steps are the trainer's own, at a learning rate of zero and with random stat
 weights of one that was not (a test compares the bytes). A change is told, never made.
 """
 
+import functools
 import gc
 import logging
 import random
@@ -26,6 +27,7 @@ from codex_space.core.recipe import PretrainRecipe, TuningRecipe
 from codex_space.core.shapes import read_shape
 from codex_space.work.attempt import Attempt
 from codex_space.work.failures import is_out_of_memory
+from codex_space.work.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ class Sizes:
     length: int = 0
 
 
-def run(attempt: Attempt, trainer: Trainer) -> None:
+def run(attempt: Attempt, trainer: Trainer | Loop) -> None:
     """Say what a step on the longest rows takes beside what was estimated.
 
     Raises:
@@ -51,7 +53,7 @@ def run(attempt: Attempt, trainer: Trainer) -> None:
     """
     recipe = attempt.recipe
     wanted = recipe.launch.probe == "on" or (recipe.launch.probe == "auto" and torch.cuda.is_available())
-    if not wanted or attempt.resume_from_step or trainer.args.world_size > 1:
+    if not wanted or attempt.resume_from_step or world_size(trainer) > 1:
         return
     args = trainer.args
     given = Sizes(args.per_device_train_batch_size, args.gradient_accumulation_steps, bool(args.gradient_checkpointing))
@@ -67,7 +69,12 @@ def run(attempt: Attempt, trainer: Trainer) -> None:
     attempt.say("phase", phase="memory", detail=told)
 
 
-def _too_large(trainer: Trainer, given: Sizes) -> TrainingError:
+def world_size(trainer: Trainer | Loop) -> int:
+    """Return the processes that train together."""
+    return trainer.world_size if isinstance(trainer, Loop) else trainer.args.world_size
+
+
+def _too_large(trainer: Trainer | Loop, given: Sizes) -> TrainingError:
     """Return the sentence that names the smallest change which fits, found by trying."""
     halves = [given.batch >> by for by in range(1, given.batch.bit_length())]
     smaller = [replace(given, batch=size, accumulation=given.accumulation * given.batch // size) for size in halves]
@@ -94,7 +101,7 @@ def _too_large(trainer: Trainer, given: Sizes) -> TrainingError:
     return TrainingError(what, where="probe", cure=f"Set {told}: tried, and it takes {peak_gib:.2f} GiB.")
 
 
-def _first_that_fits(trainer: Trainer, choices: list[Sizes]) -> tuple[Sizes, float] | None:
+def _first_that_fits(trainer: Trainer | Loop, choices: list[Sizes]) -> tuple[Sizes, float] | None:
     """Return the first of choices (largest first) that fits, by bisection: what is smaller than one that fits does too."""
     low, high, found = 0, len(choices), None
     while low < high:
@@ -107,9 +114,12 @@ def _first_that_fits(trainer: Trainer, choices: list[Sizes]) -> tuple[Sizes, flo
     return found
 
 
-def _try(trainer: Trainer, sizes: Sizes) -> float | None:
+def _try(trainer: Trainer | Loop, sizes: Sizes) -> float | None:
     """Return the GiB that two steps on the longest rows take at most, None where memory is short."""
     accumulation = min(sizes.accumulation, 2)  # gradients of an earlier batch are there from the second on
+    if isinstance(trainer, Loop):
+        rehearse = functools.partial(trainer.rehearse, sizes.batch, accumulation, is_checkpointed=sizes.is_checkpointed)
+        return _measure(rehearse)
     rows = _rows(trainer, sizes, 2 * accumulation)
     changed = {
         "max_steps": 2, "learning_rate": 0.0, "per_device_train_batch_size": sizes.batch,
@@ -119,15 +129,22 @@ def _try(trainer: Trainer, sizes: Sizes) -> float | None:
         changed["gradient_checkpointing"] = changed["activation_checkpointing"] = True
     with _as_it_was(trainer, changed):
         trainer.train_dataset, trainer._train_batch_size = rows, sizes.batch  # as its auto_find_batch_size
-        _reset_peak()
-        try:
-            trainer.train()
-            return _peak_gib()
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            error.__traceback__ = None  # its frames hold the tensors
-            return None
+        return _measure(trainer.train)
+
+
+def _measure(steps: Callable[[], object]) -> float | None:
+    """Return the GiB that the steps take at most, None where memory is short."""
+    _reset_peak()
+    try:
+        steps()
+        return _peak_gib()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        error.__traceback__ = None  # its frames hold the tensors
+        return None
+    finally:
+        gc.collect()
 
 
 @contextmanager
@@ -176,8 +193,6 @@ def _random_states() -> Callable[[], None]:
 def _rows(trainer: Trainer, sizes: Sizes, times: int) -> Any:  # noqa: ANN401  # what a trainer takes as rows
     """Return the longest rows, as often as batches are tried."""
     rows = cast("Any", trainer.train_dataset)
-    if not isinstance(rows, datasets.Dataset):  # blocks, all of one length
-        return torch.utils.data.Subset(rows, [index % len(rows) for index in range(sizes.batch * times)])
     lengths = _lengths(rows)
     longest = sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True)[: sizes.batch]
     longest = [longest[index % len(longest)] for index in range(sizes.batch)]
@@ -197,9 +212,9 @@ def _lengths(rows: datasets.Dataset) -> list[int]:
     return [sum(map(len, values)) for values in zip(*(rows[name] for name in names), strict=True)]
 
 
-def _longest_row(trainer: Trainer) -> int:
+def _longest_row(trainer: Trainer | Loop) -> int:
     """Return the tokens of the longest row where rows can be cut, else 0."""
-    rows = trainer.train_dataset
+    rows = None if isinstance(trainer, Loop) else trainer.train_dataset
     can_be_cut = isinstance(rows, datasets.Dataset) and "input_ids" in rows.column_names
     return max(_lengths(rows)) if can_be_cut else 0
 
@@ -221,7 +236,7 @@ def _peak_gib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / (1 << 20)
 
 
-def _estimate_gib(attempt: Attempt, trainer: Trainer) -> float | None:
+def _estimate_gib(attempt: Attempt, trainer: Trainer | Loop) -> float | None:
     """Return what was estimated for this model on this machine, None for a family that is not known."""
     recipe = attempt.recipe
     if not isinstance(recipe, TuningRecipe | PretrainRecipe):

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_utils import TrainOutput
 
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
@@ -18,6 +19,7 @@ from codex_space.core.recipe import TrainingRecipe
 from codex_space.grade.library import ASKED, PASS_RATE
 from codex_space.work import checkpoint, environment, probe
 from codex_space.work.attempt import Attempt
+from codex_space.work.loop import Ending, Loop
 from codex_space.work.machine import Machine
 from codex_space.work.samples import Sampler
 from codex_space.work.speed import Speed
@@ -83,7 +85,7 @@ class Reporter(TrainerCallback):
         if self.sampler:
             self.sampler.begin(state.max_steps)
         self._ask(step, self._due(step, at_checkpoint=True, again=True))
-        self._is_fp16 = args.fp16
+        self._is_fp16 = getattr(args, "fp16", False)  # our own loop has no scaler
         self.speed.begin(state.num_input_tokens_seen)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
@@ -139,20 +141,7 @@ class Reporter(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Make what the trainer has just saved a complete checkpoint, and say so."""
         job, step = self._attempt.job, state.global_step
-        folder = job.checkpoint(step)
-        checkpoint.rename_base(folder, self._base_model)
-        if self._finish:
-            self._finish(folder)
-        size_bytes = checkpoint.complete(
-            folder,
-            self._metrics,
-            run_id=job.root.name,
-            step=step,
-            kind=getattr(self._recipe, "kind", ""),
-            base_model=self._base_model,
-            judged=self._judged,
-            evaluated_step=self._evaluated_step,
-        )
+        size_bytes = self._complete(step)
         if self._recipe.hub:
             checkpoint.spool(job, step)
         self._attempt.say("checkpoint", step=step, size_bytes=size_bytes, metrics=self._metrics)
@@ -161,6 +150,28 @@ class Reporter(TrainerCallback):
         checkpoint.rotate(job, self._recipe.checkpoints)
         log.info("saved checkpoint-%s, %.1f MiB", step, size_bytes / 2**20)
         self._ask(step, self._asked_after_save)  # saved first: an evaluation that dies takes no work with it
+
+    def secure(self, step: int) -> None:
+        """Make what was saved a complete checkpoint before an evaluation that may die; `on_save` adds what that finds."""
+        self._complete(step)
+
+    def _complete(self, step: int) -> int:
+        job = self._attempt.job
+        folder = job.checkpoint(step)
+        facts = {
+            "run_id": job.root.name,
+            "step": step,
+            "kind": getattr(self._recipe, "kind", ""),
+            "base_model": self._base_model,
+            "judged": self._judged,
+            "evaluated_step": self._evaluated_step,
+        }
+        if (folder / MANIFEST).is_file():
+            return checkpoint.amend(folder, self._metrics, **facts)
+        checkpoint.rename_base(folder, self._base_model)
+        if self._finish:
+            self._finish(folder)
+        return checkpoint.complete(folder, self._metrics, **facts)
 
     def _perplexities(self, metrics: dict[str, float]) -> dict[str, float]:
         """Return e to the loss where the loss is the tokens' own; past e^20 it says nothing."""
@@ -224,13 +235,16 @@ class _EndedEarly(Exception):  # noqa: N818  # no error
     """The evaluation that a stop left out says that the run is over; not one step more is taken."""
 
 
-def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) -> None:  # noqa: ANN401  # JSON values
+def train(attempt: Attempt, trainer: Trainer | Loop, reporter: Reporter, **ready: Any) -> None:  # noqa: ANN401  # JSON values
     """Say `ready`, train from the start or the checkpoint, say `done`.
 
     Raises:
         TrainingError: The loss is no number, or the checkpoint to go on from is damaged.
     """
-    *_, max_steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
+    if isinstance(trainer, Loop):
+        max_steps = trainer.max_steps
+    else:
+        *_, max_steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())
     attempt.say("ready", max_steps=max_steps, **ready)
     if attempt.check_only:
         return
@@ -243,14 +257,19 @@ def train(attempt: Attempt, trainer: Trainer, reporter: Reporter, **ready: Any) 
     probe.run(attempt, trainer)
     reporter.evaluate = trainer.evaluate
     length = getattr(attempt.recipe, "block_size", 0) or ready["total_tokens"] / max(ready["num_rows"], 1)
-    reporter.speed.know(trainer, cast("TrainingRecipe", attempt.recipe), length)
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(reporter)
+    model = cast("PreTrainedModel", trainer.model)
+    reporter.speed.know(model, cast("TrainingRecipe", attempt.recipe), length, probe.world_size(trainer))
     attempt.stop.is_training = True
-    resume_from = str(attempt.resume_from) if attempt.resume_from else None
     reporter.trackers = Trackers(attempt)
     try:
-        output = trainer.train(resume_from_checkpoint=resume_from)
+        output: TrainOutput | Ending
+        if isinstance(trainer, Loop):
+            trainer.reporter = reporter
+            output = trainer.train(attempt.resume_from)
+        else:
+            trainer.remove_callback(PrinterCallback)
+            trainer.add_callback(reporter)
+            output = trainer.train(resume_from_checkpoint=str(attempt.resume_from) if attempt.resume_from else None)
     except _EndedEarly:
         attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return

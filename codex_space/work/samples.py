@@ -17,6 +17,7 @@ from codex_space.data.prepare import Prepared
 from codex_space.grade.protocol import Asked, Protocol
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
+from codex_space.work.loop import Loop
 
 log = logging.getLogger(__name__)
 MOST_STEPS = 100
@@ -30,7 +31,7 @@ class Sampler:
     def __init__(
         self,
         attempt: Attempt,
-        trainer: Trainer,
+        trainer: Trainer | Loop,
         tokenizer: PreTrainedTokenizerBase,
         prepared: Prepared,
         *,
@@ -106,7 +107,7 @@ class Sampler:
 
 
 def make(
-    attempt: Attempt, trainer: Trainer, tokenizer: PreTrainedTokenizerBase, prepared: Prepared, *, as_chat: bool
+    attempt: Attempt, trainer: Trainer | Loop, tokenizer: PreTrainedTokenizerBase, prepared: Prepared, *, as_chat: bool
 ) -> Sampler | None:
     """Return what asks the model in training, None where the recipe does not want it."""
     wanted = isinstance(attempt.recipe, TrainingRecipe) and attempt.recipe.samples is not None

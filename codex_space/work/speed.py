@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel
 
 from codex_space.core.hardware import find_gpu
 from codex_space.core.recipe import TrainingRecipe
@@ -54,12 +54,12 @@ class Speed:
         self._since_s, self._tokens, self._waited_s = now_s, num_tokens, 0.0
         return found
 
-    def know(self, trainer: Trainer, recipe: TrainingRecipe, length: float) -> None:
+    def know(self, model: PreTrainedModel, recipe: TrainingRecipe, length: float, num_processes: int) -> None:
         """Learn what a token costs, sequences having this mean length, and what the GPUs can do at most."""
         if torch.cuda.is_available():
-            self.flops_per_token = flops_per_token(trainer.model, recipe, length)
+            self.flops_per_token = flops_per_token(model, recipe, length)
             known = find_gpu(torch.cuda.get_device_name()) or {"tflops": 0}
-            self.peak_flops = 1e12 * known["tflops"] * trainer.args.world_size
+            self.peak_flops = 1e12 * known["tflops"] * num_processes
 
 
 def flops_per_token(model: Any, recipe: TrainingRecipe, length: float) -> float:  # noqa: ANN401  # a trainer's model

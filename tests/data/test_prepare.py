@@ -200,7 +200,7 @@ def test_the_library_is_split_by_file_name_whatever_the_seed(tmp_path):
     assert (one.train_sha256, one.validation_sha256) == (two.train_sha256, two.validation_sha256)
     held_out = {row["text"] for row in rows_of(one.validation)}
     for name, path in stdlib_files():
-        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48
+        place = int.from_bytes(hashlib.sha256(f"builtin:python-stdlib/{name}".encode()).digest()[:6], "big") / 2**48
         if 0 < path.stat().st_size < 100_000 and path.read_bytes().isascii():
             assert (path.read_text() in held_out) == (place < 0.05), name
 

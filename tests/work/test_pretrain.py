@@ -74,6 +74,8 @@ def test_a_check_trains_nothing(make_job):
         ({}, [{"text": "x = 1"}], "block_size"),
         ({}, [{"text": ["a", "list"]}], "'text'"),
         ({"train": {"optim": "no_such_optimizer"}}, text_rows(), "no_such_optimizer"),
+        ({"train": {"packing_strategy": "bestfit"}}, text_rows(), "Did you mean 'best_fit'"),
+        ({"train": {"neftune_noise_alpha": 5}}, text_rows(), "neftune_noise_alpha"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_with_a_sentence(make_job, changes, rows, sentence):

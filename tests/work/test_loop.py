@@ -1,0 +1,140 @@
+"""Our own loop: its losses are those of plain PyTorch, its evaluation counts each token once, and it refuses what cannot be."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+import yaml
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from codex_space.core.errors import RecipeError
+from codex_space.work import loop, optimizers
+from codex_space.work.loop_arguments import LoopArguments
+from tests.work.conftest import make_folder, pretrain_recipe, text_rows, weights
+
+EXACT = {"bf16": False}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    job = make_folder(tmp_path_factory.mktemp("loop"), pretrain_recipe(train={"max_steps": 6, **EXACT}), text_rows())
+    assert job.run() == 0, job.sentence
+    return job
+
+
+def test_held_out_texts_are_measured_token_by_token(trained):
+    """Each token but the first once, after half a row or more of what comes before it."""
+    folder = trained.dir.checkpoint(6)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    words = AutoTokenizer.from_pretrained(folder)
+    import pyarrow.parquet as pq
+
+    texts = pq.read_table(trained.dir.rows / "validation.parquet").column("text").to_pylist()
+    ids = [words.eos_token_id]
+    for text in texts:
+        ids += [*words(text)["input_ids"], words.eos_token_id]
+    nats, at, length = 0.0, 1, 64
+    while at < len(ids):  # the next half row, or at the beginning and the end what there is
+        end = min(at + (length if at == 1 else length // 2), len(ids))
+        start = max(0, end - length - 1)
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids[start : end - 1]])).logits[0]
+        targets = torch.tensor(ids[start + 1 : end])
+        nats += functional.cross_entropy(logits[at - start - 1 :], targets[at - start - 1 :], reduction="sum").item()
+        at = end
+    measured = dict(trained.curve("eval_loss"))[6]
+    assert measured == pytest.approx(nats / (len(ids) - 1), abs=2e-5)
+    num_bytes = sum(len(text.encode()) for text in texts)
+    bits = dict(trained.curve("eval_bits_per_byte"))[6]
+    assert bits == pytest.approx(nats / math.log(2) / num_bytes, abs=5e-5)
+    assert dict(trained.curve("eval_perplexity"))[6] == pytest.approx(math.exp(measured))
+
+
+def test_accumulation_adds_up_to_a_larger_batch(trained, tmp_path):
+    train = {"max_steps": 6, "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4, **EXACT}
+    job = make_folder(tmp_path, pretrain_recipe(train=train), text_rows())
+    assert job.run() == 0
+    assert [loss for _, loss in job.curve("loss")] == pytest.approx(
+        [loss for _, loss in trained.curve("loss")], abs=1e-4
+    )
+
+
+def test_a_checkpoint_is_whole_before_its_evaluation(tmp_path, monkeypatch):
+    job = make_folder(tmp_path, pretrain_recipe(train={"max_steps": 6}, checkpoints={"every_steps": 3}), text_rows())
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_windows", lambda *_: (_ for _ in ()).throw(RuntimeError("it died")))
+        assert job.run() == 1
+    assert job.dir.checkpoint_steps() == [3]
+    assert not job.said("checkpoint")
+    assert job.resume() == 0
+    assert [event["step"] for event in job.said("checkpoint")] == [3, 6]
+    assert [step for step, _ in job.curve("eval_loss")] == [3, 6]
+    assert "eval_loss" in job.manifest(3)["metrics"]
+
+
+@pytest.mark.parametrize("what", ["tokenizer", "rows_a_step"])
+def test_a_resume_with_another_tokenizer_or_batch_is_refused(trained, tmp_path, what):
+    root = tmp_path / trained.dir.root.name
+    shutil.copytree(trained.dir.root, root)
+    job = type(trained)(type(trained.dir)(root))
+    shutil.rmtree(root / "checkpoint-6")
+    recipe = yaml.safe_load(job.dir.recipe.read_text())
+    if what == "tokenizer":
+        path = root / "tokenizer" / "tokenizer.json"
+        words = json.loads(path.read_text())
+        words["normalizer"] = {"type": "Lowercase"}
+        path.write_text(json.dumps(words))
+    else:
+        recipe["train"]["per_device_train_batch_size"] = 3
+        job.dir.recipe.write_text(yaml.safe_dump(recipe))
+    assert job.resume() == 1
+    told = {
+        "tokenizer": "the texts or the tokenizer are not those this run began with",
+        "rows_a_step": "a step was 4 rows",
+    }
+    assert told[what] in job.sentence
+    assert weights(job.dir.checkpoint(5))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shares"),
+    [
+        ("linear", {1: 0.1, 10: 1.0, 11: 1.0, 56: 0.5}),
+        ("cosine", {5: 0.5, 11: 1.0, 56: 0.5}),
+        ("constant_with_warmup", {1: 0.1, 50: 1.0, 100: 1.0}),
+        ("warmup_stable_decay", {10: 1.0, 81: 1.0, 91: 0.5}),
+    ],
+)
+def test_courses_of_the_learning_rate(kind, shares):
+    arguments = LoopArguments(lr_scheduler_type=kind, warmup_steps=10, decay_steps=0.2)
+    share = optimizers.course(arguments, 100)
+    assert {step: round(share(step), 6) for step in shares} == shares
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"lr_scheduler_type": "cosin"}, "Did you mean 'cosine'"),
+        ({"warmup_steps": 60, "decay_steps": 60}, "do not fit into 100"),
+        ({"optim": "adam"}, "there is no optimizer 'adam'"),
+    ],
+)
+def test_what_is_not_known_is_refused(train, said):
+    arguments = LoopArguments(**train)
+    with pytest.raises(RecipeError, match=said):
+        optimizers.course(arguments, 100)
+        optimizers.Optimizers(torch.nn.Linear(1, 1), arguments)
+
+
+def test_the_fused_loss_is_the_plain_one():
+    """What a GPU computes without ever holding all logits."""
+    hidden, head = torch.randn(50, 16), torch.randn(300, 16)
+    targets = torch.randint(0, 300, (50,))
+    targets[:7] = -100
+    fused = functional.linear_cross_entropy(
+        hidden, head, targets, ignore_index=-100, options=torch.nn.LinearCrossEntropyOptions()
+    )
+    assert fused.item() == pytest.approx(functional.cross_entropy(hidden @ head.T, targets).item(), rel=1e-5)
