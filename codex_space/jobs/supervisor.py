@@ -92,27 +92,11 @@ class Supervisor:
             return True
         return self._gpu_used_bytes() <= self._gpu_before_bytes + GPU_SLACK_BYTES
 
-    def read_events_now(self, run_id: str, now: float) -> Run:
-        """Take what the worker has written up to now into the store."""
-        run = runs.read_run(self._db, run_id)
-        return read_new_events(self._db, self._workspace.job(run_id), run, now=now, to_end=True)
-
     def close(self) -> None:
         """Let go of the workers; they run on."""
         for handle in self._handles.values():
             handle.close()
         self._handles.clear()
-
-    def kill_all(self, timeout_s: float = SHIM_S) -> None:
-        """Kill every worker of this workspace with all it started, and wait until they are gone."""
-        for run in runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE)):
-            job = self._workspace.job(run.id)
-            handle = self._find(run, job)
-            if handle:
-                handle.send(ASK_KILL)
-                if not handle.wait(timeout_s):
-                    kill_leftovers(handle.identity, marker(job))
-                    handle.wait(timeout_s)
 
     def _grant_wishes(self, now: float) -> None:
         with self._db.transaction():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psutil
 
 from codex_space.core.recipe import WRITING_KINDS
+from codex_space.hub.records import ModelHit
 from codex_space.services.context import Context
 from codex_space.store import runs as run_rows
 
@@ -19,6 +20,9 @@ _HUB_BASES = (
     ("Qwen/Qwen2.5-Coder-7B", 22),
     ("Qwen/Qwen2.5-Coder-14B", 40),
 )
+
+FEWEST_LETTERS = 3
+MOST_HITS = 15
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,22 @@ def list_bases(ctx: Context) -> list[Base]:
     ]
     hub = [Base(ref, ref, f"Hub; wants a GPU with {need} GB or more") for ref, need in _HUB_BASES]
     return [*own, *hub, Base("fresh:tiny", "fresh:tiny", "untrained, for trying things out")]
+
+
+def search_bases(ctx: Context, text: str) -> list[Base]:
+    """Return the Hub's most used models whose name holds `text`; nothing for less than three letters of a name.
+
+    Raises:
+        HubError: The Hub does not answer.
+    """
+    if len(text) < FEWEST_LETTERS or ":" in text:
+        return []
+    return [Base(hit.id, hit.id, _note(hit)) for hit in ctx.hub().search_models(text, limit=MOST_HITS)]
+
+
+def _note(hit: ModelHit) -> str:
+    gated = "; gated, ask for access on its page first" if hit.gated else ""
+    return f"Hub; {hit.downloads:,} downloads{gated}"
 
 
 def machine(ctx: Context) -> Machine:

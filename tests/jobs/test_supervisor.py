@@ -6,7 +6,6 @@ import signal
 
 import pytest
 
-from codex_space.core.errors import CodexError
 from codex_space.core.paths import MANIFEST
 from codex_space.store import checkpoints, metrics, runs
 from codex_space.store.db import Database
@@ -316,23 +315,6 @@ def test_a_step_that_stumbles_over_the_disk_leaves_the_queue_as_it_was(bench, mo
     bench.step()
     assert bench.read(run).state == "failed"
     assert "No space left" in bench.read(run).reason
-
-
-def test_kill_all_leaves_no_process(bench):
-    run = bench.submit("setsid-grandchild")
-    bench.until_state(run, "running")
-    bench.until(lambda: len(bench.alive(run)) == 3)  # a process in the middle of its exec has no environment to look at
-    bench.supervisor.kill_all()
-    assert bench.alive(run) == []
-    assert bench.until_ended(run).reason == "The worker was killed by signal 9 (often: out of memory)."
-
-
-def test_events_can_be_read_at_any_moment(bench):
-    run = bench.submit("hang")
-    bench.until_state(run, "running")
-    assert bench.supervisor.read_events_now(run.id, bench.now).max_steps == 6
-    with pytest.raises(CodexError):
-        bench.supervisor.read_events_now("nothing", bench.now)
 
 
 def test_the_next_run_waits_until_the_gpu_has_its_memory_back_but_not_for_ever(bench):

@@ -20,7 +20,7 @@ from codex_space.services.tokens import TokenView
 from codex_space.store.runs import FINAL
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs import train_tokens
-from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits
+from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits, search_choices
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import estimate as estimate_view
 from codex_space.ui.views import form as form_view
@@ -178,6 +178,11 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
         concurrency_limit=4,  # a Hub that does not answer holds nobody else up
         **quiet,
     )
+
+    def search(typed: gr.KeyUpData) -> object:
+        return search_choices(ctx, typed)
+
+    tab.form.base.key_up(search, None, tab.form.base, trigger_mode="always_last", concurrency_limit=4, **quiet)
     train_tokens.wire(tab.look, tab.text, tokens)
     # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
     all_of_it = [tab.text, tab.form_text, *form]

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from codex_space.core.errors import HubError
 from codex_space.core.paths import share_dir
 from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
 from codex_space.services import datasets, models, runs
@@ -79,7 +80,7 @@ def layout_form(ctx: Context, text: str) -> FormFields:
         _base_choices(ctx),
         label="Base model",
         allow_custom_value=True,
-        info="What is tuned: a run of yours, a Hub id, or a folder.",
+        info="What is tuned: a run of yours, a Hub id, or a folder. Type three letters to search the Hub.",
         **show("base"),
     )
     with gr.Row():
@@ -289,8 +290,23 @@ def _losses(kind: str) -> list[str]:
     return list({"dpo": DPO_LOSSES, "kto": KTO_LOSSES}.get(kind, ()))
 
 
+def search_choices(ctx: Context, typed: gr.KeyUpData) -> object:
+    """Offer what the Hub has by that name beside the models known here; without a Hub, these alone."""
+    try:
+        hits = models.search_bases(ctx, typed.input_value)
+    except HubError:
+        return gr.skip()
+    known = models.list_bases(ctx)
+    found = [hit for hit in hits if hit.ref not in {base.ref for base in known}]
+    return gr.update(choices=_as_choices([*known, *found])) if found else gr.skip()
+
+
 def _base_choices(ctx: Context) -> list[tuple[str, str]]:
-    return [(f"{base.label} ({base.note})", base.ref) for base in models.list_bases(ctx)]
+    return _as_choices(models.list_bases(ctx))
+
+
+def _as_choices(bases: list[models.Base]) -> list[tuple[str, str]]:
+    return [(f"{base.label} ({base.note})", base.ref) for base in bases]
 
 
 def _tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
