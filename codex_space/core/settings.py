@@ -37,7 +37,7 @@ class Settings:
         hf_token: Write token; stays in the owner process.
         read_token: For workers that fetch a gated or private repository.
         space_id: `org/name` on a Hugging Face Space, else None.
-        first_model: What the Start tab trains: "stdlib" (six minutes) or "tiny" (a few seconds, for trials).
+        first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
 

@@ -3,7 +3,7 @@
 import functools
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -11,7 +11,9 @@ from typing import Any, TypeVar, cast
 import datasets
 import torch
 from peft import PeftModel, get_peft_model
+from torch.utils.data import Dataset, Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from codex_space.core.errors import DataError, ModelError, RecipeError
 from codex_space.core.recipe import TuningRecipe
@@ -122,8 +124,33 @@ def begin(attempt: Attempt, *, weights: bool = True) -> Start:
     return Start(attempt, recipe, prepared, source, tokenizer, as_chat, stop_id, new_tokens)
 
 
+class _ByLength(LengthGroupedSampler):
+    """Rows of like length together, in an order that follows from seed and epoch: a resumed run sees the same one.
+
+    The trainer's own draws the order from the global generator, which at a resume stands somewhere else.
+    """
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self._seed, self._epoch = seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate before each epoch."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        return super().__iter__()
+
+
 class Ours(Trainer):
     """Mixed into each of TRL's trainers."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        sampler = super()._get_train_sampler(train_dataset)
+        if isinstance(sampler, LengthGroupedSampler):
+            return _ByLength(sampler.lengths, sampler.batch_size, self.args.data_seed or self.args.seed)
+        return sampler
 
     def create_model_card(self, *args: object, **kwargs: object) -> None:
         """Write none: a draft would lie in the job folder and name this machine's paths."""

@@ -38,10 +38,11 @@ def test_a_killed_run_ends_bit_identical_to_one_that_was_not(make_job, processes
     assert weights(killed.dir.checkpoint(20)) == weights(whole.dir.checkpoint(20))
 
 
-@pytest.mark.parametrize("moment", [1, 2])
-def test_a_stopped_run_ends_bit_identical_to_one_that_was_not(make_job, moment):
+@pytest.mark.parametrize(("moment", "order"), [(1, "random"), (2, "random"), (2, "group_by_length")])
+def test_a_stopped_run_ends_bit_identical_to_one_that_was_not(make_job, moment, order):
     """An evaluation draws random numbers: a stop must neither skip nor add any that a whole run would not."""
-    recipe = sft_recipe(lora=DROPOUT, checkpoints={"every_steps": moment, "keep_last": 20}, train={"max_steps": 6})
+    train = {"max_steps": 6, "train_sampling_strategy": order}
+    recipe = sft_recipe(lora=DROPOUT, checkpoints={"every_steps": moment, "keep_last": 20}, train=train)
     whole = make_job(recipe, chat_rows())
     assert whole.run() == 0
     halted = make_job(recipe, chat_rows(), OTHER_ID)

@@ -93,8 +93,10 @@
         g.fillText(this.tick(at), pad.left - 7, y);
       }
       g.textAlign = "center"; g.textBaseline = "top";
-      for (const at of ticks(x0, x1, Math.max(2, Math.floor((width - pad.left) / (this.small ? 90 : 110))))) if (Number.isInteger(at) && at >= 0)
-        g.fillText(Math.abs(at) >= 10000 ? `${at / 1000}k` : count(at), X(at), height - pad.bottom + (this.small ? 4 : 10));
+      for (const at of ticks(x0, x1, Math.max(2, Math.floor((width - pad.left) / (this.small ? 90 : 110))))) if (Number.isInteger(at) && at >= 0) {
+        const label = Math.abs(at) >= 10000 ? `${at / 1000}k` : count(at), half = g.measureText(label).width / 2;
+        g.fillText(label, Math.min(X(at), width - half), height - pad.bottom + (this.small ? 4 : 10));
+      }
     }
     tick(value) {
       const size = Math.abs(value);

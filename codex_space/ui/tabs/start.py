@@ -14,7 +14,7 @@ from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import start as view
 
 _DURATION = {
-    "stdlib": "about six minutes on two processor cores",
+    "stdlib": "about five minutes on two processor cores",
     "tiny": "a few seconds, since this page was started for a trial",
 }
 _OWN = (
@@ -25,7 +25,7 @@ _OWN = (
     "<li><a class=cs-link href='#train/recipe/pretrain/stdlib-cpu'>Pretrain a base model</a>"
     "<span class=cs-faint>4M parameters, minutes</span></li>"
     "<li><a class=cs-link href='#train/recipe/sft/first-chat-cpu'>Tune it to chat</a>"
-    "<span class=cs-faint>about four minutes</span></li></ul>"
+    "<span class=cs-faint>two to four minutes</span></li></ul>"
 )
 
 

@@ -182,7 +182,8 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     def search(typed: gr.KeyUpData) -> object:
         return search_choices(ctx, typed)
 
-    tab.form.base.key_up(search, None, tab.form.base, trigger_mode="always_last", concurrency_limit=4, **quiet)
+    # not always_last: gradio 6.31 then repeats the first key's text for all that follow
+    tab.form.base.key_up(search, None, tab.form.base, trigger_mode="multiple", concurrency_limit=4, **quiet)
     train_tokens.wire(tab.look, tab.text, tokens)
     # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
     all_of_it = [tab.text, tab.form_text, *form]
