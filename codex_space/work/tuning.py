@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import datasets
 import torch
 from peft import PeftModel, get_peft_model
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
@@ -146,7 +146,7 @@ class _ByLength(LengthGroupedSampler):
 class Ours(Trainer):
     """Mixed into each of TRL's trainers."""
 
-    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:  # noqa: ANN401  # the trainer's own
         sampler = super()._get_train_sampler(train_dataset)
         if isinstance(sampler, LengthGroupedSampler):
             return _ByLength(sampler.lengths, sampler.batch_size, self.args.data_seed or self.args.seed)

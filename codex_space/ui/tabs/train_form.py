@@ -298,6 +298,7 @@ def search_choices(ctx: Context, typed: gr.KeyUpData) -> object:
         return gr.skip()
     known = models.list_bases(ctx)
     found = [hit for hit in hits if hit.ref not in {base.ref for base in known}]
+    # at the end: gradio 6.31 remembers what is chosen by its place in the list
     return gr.update(choices=_as_choices([*known, *found])) if found else gr.skip()
 
 
