@@ -62,6 +62,17 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--row", metavar="N", help="show a row's tokens: its number from 0, or first, longest, random"
             )
+        if name == "show-command":
+            command.add_argument(
+                "--as",
+                dest="form",
+                default="codex-space",
+                choices=("codex-space", "trl", "python"),
+                help="trl writes YAML for the trl command, python a script; both with rows and model beside them",
+            )
+            command.add_argument(
+                "--out", type=Path, default=Path("portable"), help="folder for these; default: portable"
+            )
         _add_json(command)
     estimated = _command(
         commands, "estimate", "estimate:estimate", "say what a recipe needs: memory, hours, dollars, disk"
@@ -75,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         commands, "import", "training:import_config", "turn a flat TRL/HF config or codex.json into a recipe"
     )
     imported.add_argument("file", type=Path)
+    imported.add_argument("--kind", help="sft, dpo, kto, orpo or reward, where the file does not say")
     chat = _command(commands, "chat", "chat:chat", "chat with a run's checkpoint")
     chat.add_argument("run", metavar="RUN[@step-N]")
     chat.add_argument("--prompt", help="ask once and leave")

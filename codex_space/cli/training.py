@@ -13,7 +13,7 @@ from codex_space.cli.opened import opened
 from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
-from codex_space.services import checks, preflight, runs
+from codex_space.services import checks, portable, preflight, runs
 from codex_space.services.commands import command_line
 from codex_space.services.tokens import TokenView, describe_counts, render_plain
 
@@ -54,7 +54,7 @@ def _print_row(looked: dict[str, Any], args: argparse.Namespace) -> int:
 
 def import_config(args: argparse.Namespace) -> int:
     """Print the recipe a flat config stands for, with what became of each key as comments."""
-    imported = import_flat(args.file)
+    imported = import_flat(args.file, args.kind)
     for note in imported.notes:
         print(f"# {note}")
     print(yaml.safe_dump(imported.values, sort_keys=False, allow_unicode=True), end="")
@@ -62,8 +62,13 @@ def import_config(args: argparse.Namespace) -> int:
 
 
 def show_command(args: argparse.Namespace) -> int:
-    """Print the command line a recipe stands for."""
-    command = command_line(render_recipe(parse_recipe(_text(args), args.overrides)))
+    """Print the command line a recipe stands for, or write it down for plain TRL and print what runs it."""
+    text = render_recipe(parse_recipe(_text(args), args.overrides))
+    if args.form == "codex-space":
+        command = command_line(text)
+    else:
+        with opened(args) as ctx:
+            command = portable.export(ctx, text, args.form, args.out)
     print(json.dumps({"command": command}) if args.json else command)
     return 0
 

@@ -185,7 +185,8 @@ class _Plan:
             return float(max_steps)
         if per_epoch is None:
             return None
-        trained = 1 - self._recipe.validation.fraction
+        held = self._recipe.validation
+        trained = 1.0 if held.dataset else 1 - held.fraction
         return math.ceil(per_epoch * trained) * float(self._train("num_train_epochs") or 3)
 
     def _weight_bytes(self) -> int:

@@ -94,6 +94,11 @@ class JobDir:
         return self.root / "base"
 
     @property
+    def portable(self) -> Path:
+        """What plain TRL trains the recipe from, where that was asked for."""
+        return self.root / "portable"
+
+    @property
     def spool(self) -> Path:
         """Hard links of checkpoints that wait for their upload: spool/step-N/."""
         return self.root / "spool"

@@ -98,6 +98,7 @@ class ValidationSection(Section):
     """Rows kept out of training to measure eval_loss."""
 
     fraction: float = Field(default=0.05, ge=0, le=0.5, description="Share of the rows held out, 0 for none.")
+    dataset: DatasetSection | None = Field(default=None, description="Rows of their own, instead of a share.")
 
 
 # pass@1, and how TRL's trainers name what goes up: mean_token_accuracy, rewards/margins, mean_reward, log_odds_ratio, ...
@@ -229,6 +230,11 @@ class BaseRecipe(Section):
     datasets: list[DatasetSection] = Field(min_length=1, description="Where rows come from.")
     launch: LaunchSection = Field(default_factory=LaunchSection, description="How the worker is started.")
 
+    @property
+    def sources(self) -> list[DatasetSection]:
+        """Every source that rows are read from."""
+        return self.datasets
+
 
 class TrainingRecipe(BaseRecipe):
     """What the kinds with a training loop share."""
@@ -251,6 +257,11 @@ class TrainingRecipe(BaseRecipe):
         default=None, description="Answers to a few prompts while training; `{}` for the usual ones, empty for none."
     )
 
+    @property
+    def sources(self) -> list[DatasetSection]:
+        """Every source that rows are read from, the validation rows' own last."""
+        return [*self.datasets, *([self.validation.dataset] if self.validation.dataset else [])]
+
     @model_validator(mode="after")
     def _best_is_known(self) -> "TrainingRecipe":
         word, _, named = self.checkpoints.metric.partition(" ")
@@ -260,7 +271,7 @@ class TrainingRecipe(BaseRecipe):
                 f"checkpoints.metric {self.checkpoints.metric!r} needs that benchmark in evaluate.benchmarks"
             )
         needs_rows = self.checkpoints.early_stopping_patience and word.startswith("eval_")
-        if needs_rows and not self.validation.fraction:
+        if needs_rows and not (self.validation.fraction or self.validation.dataset):
             raise ValueError(
                 f"checkpoints.early_stopping_patience needs validation rows for {word}: set validation.fraction"
             )
@@ -416,6 +427,8 @@ Known = (
 Recipe = Annotated[Known, Field(discriminator="kind")]
 WRITING_KINDS = ("pretrain", "sft", "dpo", "kto", "orpo")
 """Kinds of run whose result is a language model: it can be chatted with, evaluated and tuned further."""
+TRL_COMMANDS = ("sft", "dpo", "kto", "reward")
+"""Kinds that the `trl` command has too."""
 KINDS: dict[str, type[BaseRecipe]] = {
     "sft": SftRecipe, "dpo": DpoRecipe, "kto": KtoRecipe, "orpo": OrpoRecipe, "reward": RewardRecipe,
     "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe, "evaluate": EvaluateRecipe,

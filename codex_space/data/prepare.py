@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from codex_space.core import durable
 from codex_space.core.errors import DataError
-from codex_space.core.recipe import BaseRecipe, TrainingRecipe
+from codex_space.core.recipe import BaseRecipe, DatasetSection, TrainingRecipe
 from codex_space.data.formats import Format, Row, convert, format_of, require_kind, unpair
 from codex_space.data.sources import iter_keyed
 
@@ -73,7 +73,8 @@ def prepare_rows(
         return read_prepared(out)
     out.mkdir(parents=True, exist_ok=True)
     mix = _Mix(recipe, workspace, fetched or {})
-    fraction = recipe.validation.fraction if isinstance(recipe, TrainingRecipe) else 0.0
+    held = recipe.validation if isinstance(recipe, TrainingRecipe) else None
+    fraction = held.fraction if held and not held.dataset else 0.0
     lowest, num_train, num_validation = mix.write(out, fraction)
     if fraction and num_train + num_validation > 1 and not num_validation:
         # A small set may by chance keep nothing back: then the one row nearest to it goes.
@@ -127,7 +128,7 @@ class _Mix:
 
     def __init__(self, recipe: BaseRecipe, workspace: Path | None, fetched: Mapping[str, list[Path]]) -> None:
         self._recipe, self._workspace, self._fetched = recipe, workspace, fetched
-        for section in recipe.datasets:
+        for section in recipe.sources:
             if section.weight > MAX_WEIGHT:
                 cure = f"A row is repeated {MAX_WEIGHT} times at most."
                 raise DataError(f"the weight {section.weight:g} is too large", where=section.path, cure=cure)
@@ -137,19 +138,22 @@ class _Mix:
         """Write both files; return the lowest place of any row and the two counts."""
         lowest = 1.0
         with _Writer(out / TRAIN, self.format) as train, _Writer(out / VALIDATION, self.format) as validation:
-            for place, times, row in self._rows():
+            for place, times, row in self._rows(self._recipe.datasets):
                 lowest = min(lowest, place)
                 if place < fraction:
                     validation.add(row)
                     continue
                 for _ in range(times):
                     train.add(row)
+            for _, times, row in self._rows(self._recipe.sources[len(self._recipe.datasets) :]):
+                for _ in range(times):
+                    validation.add(row)
         return lowest, train.num_rows, validation.num_rows
 
-    def _rows(self) -> Iterator[tuple[float, int, Row]]:
+    def _rows(self, sections: list[DatasetSection]) -> Iterator[tuple[float, int, Row]]:
         """Yield each used row with its place in [0, 1) for the split and how often it is trained on."""
         seed = self._recipe.seed
-        for number, section in enumerate(self._recipe.datasets):
+        for number, section in enumerate(sections):
             whole, part = divmod(section.weight, 1)
             for index, (key, row) in enumerate(iter_keyed(section, self._workspace, self._fetched)):
                 times = int(whole) + (_place(f"{seed}/{number}/{index}") < part)
@@ -162,7 +166,7 @@ class _Mix:
     def _common_format(self) -> Format:
         found: set[Format] = set()
         kind = str(getattr(self._recipe, "kind", ""))
-        for section in self._recipe.datasets:
+        for section in self._recipe.sources:
             for _, row in iter_keyed(section, self._workspace, self._fetched):
                 found.add(format_of(row))
                 require_kind(kind, format_of(row), section.path)

@@ -62,7 +62,7 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
 
 def reads_hub(recipe: BaseRecipe) -> bool:
     """Say whether the worker has to read a model or rows from the Hub."""
-    named = [*model_references(recipe), *(each.path for each in recipe.datasets)]
+    named = [*model_references(recipe), *(each.path for each in recipe.sources)]
     return any(map(is_hub_id, named)) or any(library.find(name).repo_id for name in benchmarks_of(recipe))
 
 

@@ -108,7 +108,7 @@ def _line(label: str, describe: Callable[[], str]) -> Check:
 def _describe_sources(ctx: Context, recipe: BaseRecipe) -> str:
     kind = str(getattr(recipe, "kind", ""))
     told = []
-    for section in recipe.datasets:
+    for section in recipe.sources:
         told.append(_describe_source(ctx, section.path))
         if not is_hub_id(section.path) and (format_ := peek_format(section, ctx.workspace.root)):
             require_kind(kind, format_, section.path)

@@ -1,9 +1,12 @@
-"""Ask a worker what a recipe would train on, without training: the token check of `codex-space check`."""
+"""Ask a worker about a recipe without training it: the token check of `codex-space check`, and whoever else asks."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
@@ -23,24 +26,38 @@ def check_tokens(ctx: Context, text: str) -> Check:
     Raises:
         TrainingError: The worker died without a word.
     """
+    with asked(ctx, text, "--check") as (_, told):
+        if told["e"] == "failed":
+            return Check(False, "Tokens", told["what"], told.get("cure", ""))
+        return Check(True, "Tokens", _describe(told))
+
+
+@contextlib.contextmanager
+def asked(ctx: Context, text: str, *flags: str, **facts: object) -> Generator[tuple[JobDir, dict[str, Any]]]:
+    """Run a worker on a recipe in a folder of its own; yield that folder and the event that is its answer.
+
+    `facts` go into launch.json beside the usual ones. The folder is gone afterwards.
+
+    Raises:
+        TrainingError: The worker died without a word.
+    """
     recipe = parse_recipe(text)
     with tempfile.TemporaryDirectory(dir=ctx.workspace.root, prefix="check-") as folder:
         job = JobDir(Path(folder))
         durable.write_text(job.recipe, text)
-        facts = launch_facts(recipe, ctx.workspace, job, attempt=1)
-        durable.write_json(job.launch, facts)
-        asked = {key: facts[key] for key in ("num_threads", "offline", "deterministic")}
-        environ = worker_environ(ctx.settings.environ, **asked)
-        command = [sys.executable, "-m", "codex_space.work", str(job.root), "--check"]
+        known = launch_facts(recipe, ctx.workspace, job, attempt=1)
+        durable.write_json(job.launch, {**known, **facts})
+        environ = worker_environ(
+            ctx.settings.environ, **{key: known[key] for key in ("num_threads", "offline", "deterministic")}
+        )
+        command = [sys.executable, "-m", "codex_space.work", str(job.root), *flags]
         with job.log.open("wb") as log:
             subprocess.run(command, env=environ, stdout=log, stderr=log, timeout=TIMEOUT_S, check=False)
         events, _ = read_events(job.events)
-    for event in events:
-        if event["e"] == "failed":
-            return Check(False, "Tokens", event["what"], event.get("cure", ""))
-        if event["e"] == "ready":
-            return Check(True, "Tokens", _describe(event))
-    raise TrainingError("the check ended without an answer", cure="Train it and read the run's log.")
+        told = next((event for event in events if event["e"] in {"failed", "ready", "done"}), None)
+        if told is None:
+            raise TrainingError("the check ended without an answer", cure="Train it and read the run's log.")
+        yield job, told
 
 
 def _describe(event: dict[str, object]) -> str:

@@ -54,7 +54,8 @@ def run(attempt: Attempt) -> None:
     if attempt.recipe.kind != "tokenizer":
         attempt.say("phase", phase="loading", detail="loading the training libraries")
         _prepare_libraries(attempt)
-    run_kind = importlib.import_module(f"codex_space.work.{attempt.recipe.kind}").run  # one module for each kind
+    does = "portable" if attempt.portable else attempt.recipe.kind  # one module for each kind
+    run_kind = importlib.import_module(f"codex_space.work.{does}").run
     environment.write(attempt)
     run_kind(attempt)
 

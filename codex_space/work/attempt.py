@@ -42,6 +42,7 @@ class Attempt:
     Attributes:
         references: `run:ID` of the recipe to the checkpoint folder it means.
         check_only: Do the preflight, train nothing.
+        portable: `trl` or `python` where the recipe is to be written down for plain TRL instead of trained.
     """
 
     job: JobDir
@@ -56,6 +57,7 @@ class Attempt:
     references: Mapping[str, str] = field(default_factory=dict)
     resume_from_step: int = 0
     offline: bool = True
+    portable: str = ""
 
     def say(self, e: str, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
         """Append an event with the time of now."""
@@ -97,4 +99,5 @@ def read_attempt(
         references=facts.get("references", {}),
         resume_from_step=0 if check_only else int(facts.get("resume_from_step", 0)),
         offline=bool(facts.get("offline", True)),
+        portable=str(facts.get("portable", "")),
     )

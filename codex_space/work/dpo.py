@@ -33,8 +33,7 @@ def make(start: tuning.Start) -> "_Trainer":
     config = start.arguments(DPOConfig)
     # With adapters the reference is the base without them. Otherwise TRL would load it by name, at no fixed commit.
     needs_reference = start.recipe.lora is None and not config.precompute_ref_log_probs
-    return tuning.build(
-        start,
+    return start.build(
         _Trainer,
         start.load_model(),
         config,

@@ -33,8 +33,7 @@ def make(start: tuning.Start) -> "_Trainer":
     config = start.arguments(KTOConfig, per_device_eval_batch_size=batch_rows)
     train, validation = start.read_answers()
     needs_reference = start.recipe.lora is None and not config.precompute_ref_log_probs
-    return tuning.build(
-        start,
+    return start.build(
         _Trainer,
         start.load_model(),
         config,

@@ -33,7 +33,7 @@ def make(start: tuning.Start) -> "_Trainer":
     config = start.arguments(ORPOConfig, remove_unused_columns=False)
     # left to attach them, this trainer would first turn what a 4-bit base keeps in 16 bits into 32
     attaches = not start.recipe.model.load_in_4bit
-    return tuning.build(start, _Trainer, start.load_model(), config, start.read_answers(), attaches=attaches)
+    return start.build(_Trainer, start.load_model(), config, start.read_answers(), attaches=attaches)
 
 
 class _Trainer(tuning.Ours, ORPOTrainer):

@@ -33,7 +33,8 @@ def make(start: tuning.Start) -> "_Trainer":
     """
     set_seed(start.recipe.seed)  # the head that gives the number starts at random
     config = start.arguments(RewardConfig)
-    return tuning.build(start, _Trainer, start.load_model(scores=True), config, start.read_answers())
+    # attached before the trainer sets the seed again, so that head and adapters start as they do under `trl reward`
+    return start.build(_Trainer, start.load_model(scores=True), config, start.read_answers(), attaches=False)
 
 
 class _Trainer(tuning.Ours, RewardTrainer):

@@ -24,7 +24,7 @@ def prepare(attempt: Attempt) -> Prepared:
 
 def _fetch(attempt: Attempt, recipe: BaseRecipe) -> dict[str, list[Path]]:
     job = attempt.job
-    wanted = [section for section in recipe.datasets if is_hub_id(section.path)]
+    wanted = [section for section in recipe.sources if is_hub_id(section.path)]
     if not wanted or (job.rows / PREPARED).is_file():
         return {}
     from codex_space.hub.client import Hub

@@ -37,7 +37,7 @@ def make(start: tuning.Start) -> "_Trainer":
     _fit_packing(start, config)
     pairs = start.prepared.format == "prompt_completion" and start.as_chat
     try:
-        return tuning.build(start, _Trainer, start.load_model(), config, start.read(_as_turns if pairs else None))
+        return start.build(_Trainer, start.load_model(), config, start.read(_as_turns if pairs else None))
     except RuntimeError as error:
         if "no assistant tokens" in str(error):
             raise DataError(

@@ -53,9 +53,6 @@ class Start:
         Raises:
             RecipeError: The trainer refuses the combination.
         """
-        if not torch.cuda.is_available():
-            # without a GPU memory is not the limit, and the second forward pass costs a third of the speed
-            defaults = {"gradient_checkpointing": False, **defaults}
         return arguments.build(self.attempt, kind, tokens_counted="non_padding", **defaults)
 
     def load_model(self, *, scores: bool = False) -> PreTrainedModel:
@@ -100,6 +97,56 @@ class Start:
             DataError: A conversation of several messages has no template.
         """
         return self.read(None if self.as_chat or self.prepared.format == "preference_text" else _as_text)
+
+    def build(
+        self,
+        kind: Callable[..., AnyTrainer],
+        model: PreTrainedModel,
+        config: TrainingArguments,
+        data: tuple[Rows, Rows | None],
+        *,
+        attaches: bool = True,
+        **kwargs: Any,  # noqa: ANN401  # the trainer's own
+    ) -> AnyTrainer:
+        """Return the trainer, its rows turned into tokens and its adapters attached: by itself where `attaches` says so.
+
+        Raises:
+            RecipeError: The trainer refuses the settings.
+            ModelError: An adapter does not attach.
+        """
+        lora, peft_config = self.recipe.lora, None
+        task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
+        if lora and not isinstance(model, PeftModel):
+            peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=self.new_tokens)
+        if peft_config and not attaches:
+            model, peft_config = cast("PreTrainedModel", get_peft_model(model, peft_config)), None
+        try:
+            trainer = kind(
+                model=model,
+                args=config,
+                train_dataset=data[0],
+                eval_dataset=data[1],
+                processing_class=self.tokenizer,
+                peft_config=peft_config,
+                **kwargs,
+            )
+        except (ValueError, NotImplementedError) as error:
+            told = str(error).rstrip(".")
+            raise RecipeError(f"the trainer refuses these settings: {told}", where="train") from error
+        trained = cast("PreTrainedModel", trainer.model)
+        if config.fp16:  # the scaler takes gradients in 32 bits alone; TRL gives adapters of a base in 4 bits bfloat16
+            for weight in trained.parameters():
+                weight.data = weight.data.float() if weight.requires_grad else weight.data
+        if isinstance(trained, PeftModel):
+            # PEFT would ask the Hub at each checkpoint, and add all embeddings to it where the adapter holds the new rows
+            trained.save_pretrained = functools.partial(trained.save_pretrained, save_embedding_layers=False)
+        if lora and not any(weight.requires_grad and "lora_" in name for name, weight in trained.named_parameters()):
+            raise ModelError(
+                "no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear."
+            )
+        trainable = sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)
+        log.info("%s of %s parameters are trained", f"{trainable:,}", f"{trained.num_parameters():,}")
+        return trainer
 
 
 def begin(attempt: Attempt, *, weights: bool = True) -> Start:
@@ -159,55 +206,6 @@ class Ours(Trainer):
         """Evaluate as the trainer does, with a copy of the random state: one evaluation more or less changes no weight."""
         with torch.random.fork_rng():
             return super().evaluate(*args, **kwargs)
-
-
-def build(
-    start: Start,
-    kind: Callable[..., AnyTrainer],
-    model: PreTrainedModel,
-    config: TrainingArguments,
-    data: tuple[Rows, Rows | None],
-    *,
-    attaches: bool = True,
-    **kwargs: Any,  # noqa: ANN401  # the trainer's own
-) -> AnyTrainer:
-    """Return the trainer, its rows turned into tokens and its adapters attached: by itself where `attaches` says so.
-
-    Raises:
-        RecipeError: The trainer refuses the settings.
-        ModelError: An adapter does not attach.
-    """
-    lora, peft_config = start.recipe.lora, None
-    task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
-    if lora and not isinstance(model, PeftModel):
-        peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=start.new_tokens)
-    if peft_config and not attaches:
-        model, peft_config = cast("PreTrainedModel", get_peft_model(model, peft_config)), None
-    try:
-        trainer = kind(
-            model=model,
-            args=config,
-            train_dataset=data[0],
-            eval_dataset=data[1],
-            processing_class=start.tokenizer,
-            peft_config=peft_config,
-            **kwargs,
-        )
-    except (ValueError, NotImplementedError) as error:
-        told = str(error).rstrip(".")
-        raise RecipeError(f"the trainer refuses these settings: {told}", where="train") from error
-    trained = cast("PreTrainedModel", trainer.model)
-    if config.fp16:  # the scaler takes gradients in 32 bits alone; TRL gives adapters of a base in 4 bits bfloat16
-        for weight in trained.parameters():
-            weight.data = weight.data.float() if weight.requires_grad else weight.data
-    if isinstance(trained, PeftModel):
-        # PEFT would ask the Hub at each checkpoint, and add all embeddings to it where the adapter holds the new rows
-        trained.save_pretrained = functools.partial(trained.save_pretrained, save_embedding_layers=False)
-    if lora and not any(weight.requires_grad and "lora_" in name for name, weight in trained.named_parameters()):
-        raise ModelError("no adapter attached to this model", where="lora", cure="Set lora.target_modules: all-linear.")
-    trainable = sum(weight.numel() for weight in trained.parameters() if weight.requires_grad)
-    log.info("%s of %s parameters are trained", f"{trainable:,}", f"{trained.num_parameters():,}")
-    return trainer
 
 
 def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:

@@ -133,6 +133,19 @@ def test_one_row_is_trained_on_and_equal_rows_too(tmp_path):
     assert rows_of(same.validation) == []
 
 
+def test_validation_rows_of_their_own_take_the_place_of_a_share(tmp_path, numbers):
+    held = write(tmp_path, "held.jsonl", pairs(7, "h"))
+    values = recipe(numbers).model_dump(by_alias=True)
+    own = validate({**values, "validation": {"fraction": 0.5, "dataset": {"path": str(held)}}})
+    train, validation = both(prepare_rows(own, None, tmp_path / "out"))
+    assert len(train) == 2000
+    assert [row["prompt"] for row in validation] == [row["prompt"] for row in pairs(7, "h")]
+    bad = write(tmp_path, "bad.jsonl", [{"text": "plain"}])
+    mixed = validate({**values, "validation": {"dataset": {"path": str(bad)}}})
+    with pytest.raises(DataError, match="different formats"):
+        prepare_rows(mixed, None, tmp_path / "mixed")
+
+
 def test_nothing_is_held_out_where_nothing_is_asked(tmp_path, numbers):
     found = prepare_rows(recipe(numbers, fraction=0), None, tmp_path / "out")
     assert (found.num_train, found.num_validation) == (2000, 0)

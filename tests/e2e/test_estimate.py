@@ -1,5 +1,7 @@
 """The estimate beside the Train button, in a real Chromium: it follows the form, the hardware and the recipe."""
 
+import zipfile
+
 import pytest
 from playwright.sync_api import expect
 
@@ -34,3 +36,24 @@ def test_the_estimate_follows_form_and_hardware(page, open_tab):
     yaml.fill("kind: [")
     yaml.blur()
     expect(needs).to_have_text("")
+
+
+def test_the_recipe_is_handed_out_for_plain_trl(page, open_tab, tmp_path):
+    tab = open_tab(page)
+    tab.go("Train")
+    link = tab.page.locator("#train-taken a").first
+    tab.page.locator("#train-take-trl").click()
+    expect(link).to_be_visible(timeout=90_000)
+    with tab.page.expect_download() as download:
+        link.click()
+    download.value.save_as(tmp_path / "taken.zip")
+    with zipfile.ZipFile(tmp_path / "taken.zip") as archive:
+        names = set(archive.namelist())
+        assert {"tiny-chat/trl.yaml", "tiny-chat/data/train.parquet", "tiny-chat/model/model.safetensors"} <= names
+        assert "trl sft --config trl.yaml" in archive.read("tiny-chat/trl.yaml").decode()
+    tab.shot("taken")
+    text = tab.page.locator("#train-yaml textarea")
+    text.fill("kind: orpo\nmodel: {model_name_or_path: 'fresh:tiny'}\ndatasets: [{path: sample:python-preferences}]\n")
+    text.blur()
+    tab.page.locator("#train-take-trl").click()
+    expect(tab.page.get_by_text("the trl command has no kind orpo")).to_be_visible()

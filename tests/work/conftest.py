@@ -142,6 +142,12 @@ def chat_rows(num=40):
     ]
 
 
+def pairs(num=60):
+    """Prompts with a better and a worse answer."""
+    asks = [(f"Add one to {NAMES[i % 10]}{i}.", i) for i in range(num)]
+    return [{"prompt": ask, "chosen": f"return {i} + 1", "rejected": f"print {i} - 1"} for ask, i in asks]
+
+
 def sft_recipe(**changes):
     """A LoRA run of 20 steps on a fresh model; `train` is merged."""
     train = {

@@ -9,8 +9,8 @@ import sys
 import pytest
 from safetensors.torch import load_file
 
-from tests.work.conftest import RUN_ID, chat_rows, sft_recipe
-from tests.work.test_preferences import KINDS, pairs, recipe
+from tests.work.conftest import RUN_ID, chat_rows, pairs, sft_recipe
+from tests.work.test_preferences import KINDS, recipe
 
 pytestmark = pytest.mark.slow
 OTHER_ID = "20261121-001540-dpo-bbbb"

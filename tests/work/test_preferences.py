@@ -5,18 +5,10 @@ import math
 
 import pytest
 
-from tests.work.conftest import NAMES, make_folder, weights
+from tests.work.conftest import make_folder, pairs, weights
 
 pytestmark = pytest.mark.slow
 KINDS = ("dpo", "kto", "orpo", "reward")
-
-
-def pair(ask, number):
-    return {"prompt": ask, "chosen": f"return {number} + 1", "rejected": f"print {number} - 1"}
-
-
-def pairs(num=60):
-    return [pair(f"Add one to {name}{i}.", i) for i, name in ((i, NAMES[i % 10]) for i in range(num))]
 
 
 def recipe(kind, **changes):
@@ -76,7 +68,7 @@ def test_all_weights_can_be_trained_and_the_result_loads_with_transformers(make_
 
 @pytest.mark.parametrize(
     ("kind", "train"),
-    [("dpo", {}), ("dpo", {"precompute_ref_log_probs": True}), ("reward", {}), ("kto", {}), ("orpo", {})],
+    [("dpo", {"precompute_ref_log_probs": True}), ("kto", {}), ("orpo", {})],
 )
 def test_a_run_that_was_cut_off_ends_as_if_it_never_was(tmp_path, kind, train):
     ends = []

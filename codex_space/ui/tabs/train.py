@@ -19,7 +19,7 @@ from codex_space.services.preflight import check_tokens
 from codex_space.services.tokens import TokenView
 from codex_space.store.runs import FINAL
 from codex_space.ui.errors import message_of, shows_errors
-from codex_space.ui.tabs import train_tokens
+from codex_space.ui.tabs import train_take, train_tokens
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits, search_choices
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import estimate as estimate_view
@@ -51,6 +51,7 @@ class TrainTab:
     look: train_tokens.Look
     result: gr.HTML
     command: gr.HTML
+    taken: tuple[dict[str, gr.Button], gr.File]
     request_key: gr.State
 
     @property
@@ -112,6 +113,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     )  # fmt: skip
                 make_html("<p class=cs-note>The same from a terminal:</p>")
                 command = make_html(elem_id="train-command")
+                taken = train_take.layout()
     looked = train_tokens.layout(look)
     key = gr.State("")
     return TrainTab(
@@ -131,6 +133,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
         looked,
         result,
         command,
+        taken,
         key,
     )
 
@@ -185,6 +188,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     # not always_last: gradio 6.31 then repeats the first key's text for all that follow
     tab.form.base.key_up(search, None, tab.form.base, trigger_mode="multiple", concurrency_limit=4, **quiet)
     train_tokens.wire(tab.look, tab.text, tokens)
+    train_take.wire(*tab.taken, tab.text, ctx)
     # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
     all_of_it = [tab.text, tab.form_text, *form]
     demo.load(lambda: secrets.token_hex(8), None, tab.request_key, **quiet)
