@@ -180,6 +180,11 @@ def asked_of(recipe: BaseRecipe, benchmark: str, cache: Path) -> tuple[Path, int
     return path, recipe.evaluate.limit if isinstance(recipe, TrainingRecipe) and recipe.evaluate else None
 
 
+def program_hash(program: str) -> str:
+    """Return what tells whether the program shown later is the one that was graded."""
+    return sha256(program.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def read_lines(chunk: bytes) -> Iterator[Row]:
     """Yield the JSON objects of some lines; one that is none (cut off by a full disk, say) is passed over."""
     for line in chunk.splitlines():

@@ -1,6 +1,7 @@
 """Grade the answers that workers leave in their job folders, while they are still being written, one evaluation at a time.
 
-Only the workspace's owner runs one. Generated code runs in the sandbox alone; the sandbox is started with the first
+Only the workspace's owner runs one. Verdicts and scores go into the database, which workers never open; the files beside
+the answers are copies for people and for the worker's choice among its own checkpoints. Generated code runs in the sandbox alone; the sandbox is started with the first
 answers (its escape battery runs then), and a machine where it does not hold gets a sentence instead of scores.
 """
 
@@ -9,10 +10,9 @@ import io
 import json
 import logging
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, GradeError
@@ -80,10 +80,9 @@ class Grader:
                 return
             work = self._open[_key(row)] = self._begin(row, run.recipe, job)
         for verdict in self._verdicts(work):
-            work.take(verdict)
-            evaluations.set_progress(
-                self._db, row, num_graded=len(work.passed), num_passed=work.num_passed, num_live=work.num_live
-            )
+            told = work.take(verdict)
+            counts = {"num_graded": len(work.passed), "num_passed": work.num_passed, "num_live": work.num_live}
+            evaluations.add_verdict(self._db, row, told, **counts)
         if len(work.passed) >= row.num_samples:
             scores = work.scores()
             work.write_results(scores)
@@ -118,6 +117,7 @@ class Grader:
         wanted = per_task * len(loaded.problems)
         if row.num_samples != wanted:
             raise GradeError(f"{row.num_samples:,} answers were announced, not {wanted:,}", where=row.benchmark)
+        evaluations.drop_verdicts(self._db, row)
         return _Work(loaded, known, job.evaluation(row.step, row.benchmark), per_task)
 
     def _running(self) -> Sandbox:
@@ -143,7 +143,6 @@ class _Work:
         self._offset = 0
         self._rows: dict[str, dict[str, Any]] = {}
         self.passed: dict[str, Verdict] = {}
-        (folder / VERDICTS).unlink(missing_ok=True)
 
     @property
     def num_passed(self) -> int:
@@ -173,11 +172,12 @@ class _Work:
             return None
         if task_id not in self._task_ids or not 0 <= number < self._per_task or sample_id in self._rows:
             return None
-        self._rows[sample_id] = {key: row.get(key) for key in _FIELDS}
+        told = {key: row.get(key) for key in _FIELDS}
+        self._rows[sample_id] = {**told, "program_sha256": library.program_hash(program)}
         return Sample(sample_id, task_id, (program,))
 
-    def take(self, verdict: Verdict) -> None:
-        """Count a verdict and keep it beside the answers."""
+    def take(self, verdict: Verdict) -> dict[str, Any]:
+        """Count a verdict and return all that is kept of it."""
         self.passed[verdict.job_id] = verdict
         row = self._rows[verdict.job_id]
         failed = next((each for each in verdict.outcomes.values() if each.status != "pass"), None)
@@ -185,8 +185,7 @@ class _Work:
         row["status"], row["why"] = (failed.status, failed.why[:2000]) if failed else ("pass", "")
         row["cpu_s"] = round(sum(each.cpu_s for each in verdict.outcomes.values()), 4)
         row["wall_s"] = round(sum(each.wall_s for each in verdict.outcomes.values()), 4)
-        with _append(self._folder / VERDICTS) as file:
-            file.write(json.dumps(row) + "\n")
+        return row
 
     def scores(self) -> list[dict[str, Any]]:
         """Return pass@k with its interval, for each k there are samples for, of each suite and of each tier of problems."""
@@ -204,15 +203,17 @@ class _Work:
         return found
 
     def write_results(self, scores: list[dict[str, Any]]) -> None:
-        """Write the scores, and one line a sample for a spreadsheet."""
+        """Write for others what the store holds: the scores, and one line a sample as JSON and for a spreadsheet."""
         durable.write_json(self._folder / SCORES, {"schema": 1, "scores": scores, "version": self.loaded.version})
         file = io.StringIO(newline="")
-        writer = csv.DictWriter(file, _FIELDS)
+        writer = csv.DictWriter(file, _FIELDS, extrasaction="ignore")
         writer.writeheader()
         for row in self._rows.values():
             told = {**row, "passed": all((row["passed"] or {"": False}).values())}
             writer.writerow({name: _plain(value) for name, value in told.items()})
         durable.write_text(self._folder / RESULTS, file.getvalue())
+        lines = (json.dumps(row) + "\n" for row in self._rows.values())
+        durable.write_text(self._folder / VERDICTS, "".join(lines))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
@@ -221,15 +222,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
         return value if isinstance(value, int | float | None) else str(value)
     value = value.encode("utf-8", "backslashreplace").decode()
     return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _append(path: Path) -> TextIO:
-    """Open a plain file to append to: no link is followed, no pipe waited for."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise GradeError("this is no plain file", where=str(path))
-    return os.fdopen(descriptor, "a", encoding="utf-8")
 
 
 def _score(name: str, by_task: dict[str, list[bool]], k: int = 1) -> dict[str, Any]:

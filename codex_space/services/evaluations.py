@@ -9,7 +9,7 @@ from codex_space.core.errors import EvaluationError, GradeError, RunError
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import EvaluateRecipe, parse_recipe, render_recipe, validate
 from codex_space.grade import library, statistics
-from codex_space.grade.library import SAMPLES, VERDICTS
+from codex_space.grade.library import SAMPLES
 from codex_space.jobs import references
 from codex_space.services.context import Context
 from codex_space.store import evaluations as rows
@@ -155,7 +155,7 @@ def read_problem(ctx: Context, key: str, task_id: str) -> dict[str, Any]:
     if problem is None:
         raise RunError(f"no problem {task_id[:80]!r} was asked", where=key[:200])
     folder = _job(ctx, row).evaluation(row.step, row.benchmark)
-    verdicts = {str(each.get("sample")): each for each in _lines(folder / VERDICTS) if each.get("task_id") == task_id}
+    verdicts = {str(each["sample"]): each for each in rows.list_verdicts(ctx.db, row, task_id)}
     answers = [each for each in _lines(folder / SAMPLES) if each.get("task_id") == task_id]
     question = loaded.questions[task_id]
     return {
@@ -195,12 +195,12 @@ def _passed(ctx: Context, key: str) -> dict[str, bool]:
 def _problems(ctx: Context, row: Evaluation, run: Run) -> list[dict[str, Any]]:
     loaded = _loaded(ctx, row, run)
     by_task: dict[str, list[dict[str, Any]]] = {}
-    for each in _lines(_job(ctx, row).evaluation(row.step, row.benchmark) / VERDICTS):
-        by_task.setdefault(str(each.get("task_id")), []).append(each)
+    for each in rows.list_verdicts(ctx.db, row):
+        by_task.setdefault(each["task_id"], []).append(each)
     found = []
     for problem in loaded.problems:
         graded = by_task.get(problem.task_id, [])
-        passed = [isinstance(told := each.get("passed"), dict) and bool(told) and all(told.values()) for each in graded]
+        passed = [all(each["passed"].values()) for each in graded]
         found.append(
             {
                 "task_id": problem.task_id,
@@ -216,10 +216,12 @@ def _problems(ctx: Context, row: Evaluation, run: Run) -> list[dict[str, Any]]:
 
 
 def _answer(sample: dict[str, Any], verdict: dict[str, Any]) -> dict[str, Any]:
-    passed = verdict.get("passed")
+    told = {name: str(sample.get(name) or "") for name in ("text", "program", "rule", "flaw")}
+    if verdict and library.program_hash(told["program"]) != verdict["program_sha256"]:
+        told["flaw"] = "This is not the answer that was graded: the file was changed afterwards."
     return {
-        **{name: str(sample.get(name) or "") for name in ("text", "program", "rule", "flaw")},
-        "passed": all(passed.values()) if isinstance(passed, dict) else None,
+        **told,
+        "passed": all(verdict["passed"].values()) if verdict else None,
         "status": verdict.get("status"),
         "error": str(verdict.get("why") or ""),
         "seconds": verdict.get("cpu_s"),

@@ -1,4 +1,4 @@
-"""The evaluations' rows: which model was asked which benchmark, how far grading is, and the scores."""
+"""The evaluations' rows: which model was asked which benchmark, every verdict on its answers, and the scores."""
 
 import json
 import sqlite3
@@ -62,9 +62,32 @@ def start(  # noqa: PLR0913  # the row's columns, by keyword
         )
 
 
-def set_progress(db: Database, row: Evaluation, *, num_graded: int, num_passed: int, num_live: int) -> None:
-    """Note how many answers are graded."""
-    _update(db, row, "num_graded = ?, num_passed = ?, num_live = ?", (num_graded, num_passed, num_live))
+def add_verdict(
+    db: Database, row: Evaluation, verdict: dict[str, Any], *, num_graded: int, num_passed: int, num_live: int
+) -> None:
+    """Keep what became of one answer (`task_id`, `sample`, and what else the verdict holds) and how many are graded."""
+    with db.transaction() as cursor:
+        if _update(db, row, "num_graded = ?, num_passed = ?, num_live = ?", (num_graded, num_passed, num_live)):
+            cursor.execute(
+                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)",
+                (*_name(row), verdict["task_id"], verdict["sample"], json.dumps(verdict)),
+            )
+
+
+def list_verdicts(db: Database, row: Evaluation, task_id: str | None = None) -> list[dict[str, Any]]:
+    """Return the verdicts of an evaluation, or those on the answers to one problem, by problem and sample."""
+    rows = db.query(
+        "SELECT verdict FROM verdicts WHERE run_id = ?1 AND step = ?2 AND benchmark = ?3 AND (?4 IS NULL OR task_id = ?4)"
+        " ORDER BY task_id, sample",
+        (*_name(row), task_id),
+    )
+    return [json.loads(row["verdict"]) for row in rows]
+
+
+def drop_verdicts(db: Database, row: Evaluation) -> None:
+    """Forget the verdicts of an evaluation whose grading begins again."""
+    with db.transaction() as cursor:
+        cursor.execute("DELETE FROM verdicts WHERE run_id = ? AND step = ? AND benchmark = ?", _name(row))
 
 
 def finish(db: Database, row: Evaluation, scores: Sequence[dict[str, Any]]) -> None:
@@ -103,13 +126,18 @@ def of_writer(db: Database, run_id: str) -> list[Evaluation]:
     return [_evaluation(row) for row in rows]
 
 
-def _update(db: Database, row: Evaluation, what: str, values: Sequence[Any]) -> None:
-    """Change the row unless its answers were begun anew meanwhile."""
+def _update(db: Database, row: Evaluation, what: str, values: Sequence[Any]) -> bool:
+    """Change the row unless its answers were begun anew meanwhile; say whether it was changed."""
     with db.transaction() as cursor:
         cursor.execute(
             f"UPDATE evaluations SET {what} WHERE run_id = ? AND step = ? AND benchmark = ? AND started_at = ?",  # noqa: S608  # our own words
-            (*values, row.run_id, row.step, row.benchmark, row.started_at),
+            (*values, *_name(row), row.started_at),
         )
+        return cursor.rowcount == 1
+
+
+def _name(row: Evaluation) -> tuple[str, int, str]:
+    return row.run_id, row.step, row.benchmark
 
 
 def _evaluation(row: sqlite3.Row) -> Evaluation:

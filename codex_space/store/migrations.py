@@ -107,4 +107,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX evaluations_by_target ON evaluations (target_run, target_step)",
         "CREATE INDEX evaluations_by_state ON evaluations (state, started_at)",
     ),
+    (
+        """
+        CREATE TABLE verdicts (
+            run_id TEXT NOT NULL,
+            step INTEGER NOT NULL,
+            benchmark TEXT NOT NULL,
+            task_id TEXT NOT NULL,
+            sample INTEGER NOT NULL,
+            verdict TEXT NOT NULL,
+            PRIMARY KEY (run_id, step, benchmark, task_id, sample),
+            FOREIGN KEY (run_id, step, benchmark) REFERENCES evaluations (run_id, step, benchmark) ON DELETE CASCADE
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

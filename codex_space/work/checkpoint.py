@@ -159,7 +159,11 @@ def _score(job: JobDir, step: int, metric: str) -> float | None:
 
 
 def _pass_rate(job: JobDir, step: int, metric: str) -> float | None:
-    """Return `pass@1 NAME` of a step from what the owner has graded so far."""
+    """Return `pass@1 NAME` of a step from what the owner has graded so far.
+
+    The file is the owner's copy of its database. A worker that changed it would only mislead its own choice of checkpoints: page
+    and command line read the database. The programs that are graded run in the sandbox, out of reach of this folder.
+    """
     for path in sorted(job.root.glob(f"evaluations/step-{step}/*/{SCORES}")):
         for score in (durable.read_json(path) or {}).get("scores", []):
             if PASS_RATE + str(score.get("name")) == metric:

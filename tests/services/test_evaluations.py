@@ -1,5 +1,7 @@
 """What the Evaluate tab and `codex-space evaluate` are told."""
 
+import json
+
 import pytest
 
 from codex_space.core.errors import CodexError, EvaluationError, GradeError, RecipeError, RunError
@@ -63,6 +65,29 @@ def test_one_evaluation_with_its_problems_and_answers(ctx, room):
     assert problem["canonical"] == PROBLEMS[1].canonical
     assert (problem["samples"][0]["passed"], problem["samples"][0]["status"]) == (False, "fail")
     assert problem["samples"][0]["error"]
+
+
+def test_what_a_worker_writes_into_the_results_afterwards_is_not_believed(ctx, room):
+    key = graded(room, wrong={1})
+    before, task_id = evaluations.read(ctx, key), PROBLEMS[1].task_id
+    folder = room.job(key.partition("/")[0]).evaluation(0, "first-steps")
+    forged = {"task_id": task_id, "sample": 0, "passed": {"base": True}, "status": "pass", "why": ""}
+    (folder / "verdicts.jsonl").write_text(json.dumps(forged) + "\n")
+    (folder / "scores.json").write_text('{"scores": [{"name": "first-steps", "value": 1.0}]}')
+    assert evaluations.read(ctx, key) == before
+    assert evaluations.read_problem(ctx, key, task_id)["samples"][0]["passed"] is False
+    room.write(key.partition("/")[0], [answer(PROBLEMS[1])])
+    samples = evaluations.read_problem(ctx, key, task_id)["samples"]
+    assert [each["flaw"].startswith("This is not the answer that was graded") for each in samples] == [False, True]
+
+
+@pytest.mark.parametrize("number", [[1], {"a": 1}, None, True, "0"])
+def test_an_answer_line_with_any_number_is_shown_and_breaks_nothing(ctx, room, number):
+    key = graded(room)
+    room.write(key.partition("/")[0], [{**answer(PROBLEMS[0], "x"), "sample": number}])
+    samples = evaluations.read_problem(ctx, key, PROBLEMS[0].task_id)["samples"]
+    assert samples[0]["passed"] is True
+    assert samples[1]["passed"] is None or samples[1]["flaw"].startswith("This is not")
 
 
 def test_what_is_queued_or_failed_before_its_first_answer_is_listed_too(ctx, room):

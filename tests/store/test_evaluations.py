@@ -12,11 +12,40 @@ def begin(db, run, step=10, benchmark="first-steps", at=100.0, target=None):
     return evaluations.read_evaluation(db, run.id, step, benchmark)
 
 
+def take(db, row, sample, task_id="first/1", **counts):
+    counts = {"num_graded": 1, "num_passed": 0, "num_live": 0, **counts}
+    evaluations.add_verdict(db, row, {"task_id": task_id, "sample": sample, "why": "\ud800"}, **counts)
+
+
+def test_verdicts_are_kept_by_problem_and_go_with_their_evaluation(db, new_run):
+    run = new_run()
+    row, other = begin(db, run), begin(db, run, step=20)
+    for sample in (1, 0, 0):
+        take(db, row, sample)
+    take(db, row, 0, "first/2")
+    take(db, other, 0)
+    assert [each["sample"] for each in evaluations.list_verdicts(db, row, "first/1")] == [0, 1]
+    assert len(evaluations.list_verdicts(db, row)) == 3
+    evaluations.drop_verdicts(db, row)
+    assert evaluations.list_verdicts(db, row) == []
+    runs.delete_run(db, run.id)
+    assert db.query("SELECT * FROM verdicts") == []
+
+
+def test_a_verdict_on_answers_begun_anew_is_not_kept(db, new_run):
+    run = new_run()
+    old = begin(db, run)
+    take(db, old, 0)
+    new = begin(db, run, at=200.0)
+    take(db, old, 1)
+    assert evaluations.list_verdicts(db, new) == []
+
+
 def test_an_evaluation_goes_from_waiting_to_its_scores(db, new_run):
     run = new_run()
     row = begin(db, run)
     assert (row.state, row.num_samples, row.num_graded, row.scores) == ("waiting", 4, 0, [])
-    evaluations.set_progress(db, row, num_graded=3, num_passed=2, num_live=1)
+    take(db, row, 0, num_graded=3, num_passed=2, num_live=1)
     evaluations.finish(db, row, [{"name": "first-steps", "value": 0.5, "low": 0.1, "high": 0.9}])
     row = evaluations.read_evaluation(db, run.id, 10, "first-steps")
     assert (row.state, row.num_graded, row.num_passed, row.num_live) == ("done", 3, 2, 1)
@@ -28,7 +57,7 @@ def test_answers_written_anew_make_what_was_graded_void(db, new_run):
     run = new_run()
     old = begin(db, run)
     new = begin(db, run, at=200.0)
-    evaluations.set_progress(db, old, num_graded=4, num_passed=4, num_live=0)
+    take(db, old, 0, num_graded=4, num_passed=4, num_live=0)
     evaluations.finish(db, old, [{"name": "stale"}])
     evaluations.fail(db, old, "stale")
     assert evaluations.read_evaluation(db, run.id, 10, "first-steps") == new
