@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     graded.add_argument("--workers", type=_at_least_1, help="programs run at a time; default: the cores there are")
     _add_json(graded)
     _add_evaluate(commands)
+    _add_new_models(commands)
     _add_runs(commands)
     _add_data(commands)
     return parser
@@ -110,6 +111,14 @@ def _at_least_1(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def _add_new_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "model", "describe architectures of new models")
+    described = _command(verbs, "describe", "model:describe", "parameters, config and memory of an architecture")
+    described.add_argument("architecture", help="such as 700m, or a YAML file")
+    described.add_argument("--vocab-size", type=_at_least_1, help="where the architecture leaves it to the tokenizer")
+    _add_json(described)
 
 
 def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

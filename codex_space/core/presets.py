@@ -1,12 +1,11 @@
-"""Find and read the recipes and architectures that ship in configs/."""
+"""Find and read the recipes that ship in configs/."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest, parse_yaml
+from codex_space.core.recipe import nearest
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,6 @@ def read_recipe_text(name_or_path: str) -> str:
     if name in presets:
         return presets[name].text
     raise RecipeError("there is no such recipe file", where=name_or_path, cure=nearest(name, list(presets)))
-
-
-def read_architecture(name: str) -> dict[str, Any]:
-    """Return the LlamaConfig fields of a shipped architecture.
-
-    Raises:
-        RecipeError: There is none of that name.
-    """
-    root = share_dir("configs") / "architectures"
-    known = {path.stem: path for path in root.glob("*.yaml")}
-    if name not in known:
-        raise RecipeError(f"unknown architecture {name!r}", where="architecture", cure=nearest(name, list(known)))
-    return parse_yaml(known[name].read_text(encoding="utf-8"), where=f"{name}.yaml")
 
 
 def _read(root: Path, path: Path) -> Preset:

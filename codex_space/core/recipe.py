@@ -378,7 +378,8 @@ class PretrainRecipe(TrainingRecipe):
 
     kind: Literal["pretrain"]
     architecture: str | dict[str, Any] = Field(
-        description="Name of a file in configs/architectures, or its content: any field of transformers' LlamaConfig."
+        description="Name of a file in configs/architectures, or its content: any field of transformers' LlamaConfig, or with "
+        "model_type: starcoder2 of Starcoder2Config."
     )
     tokenizer: str = Field(description="`run:RUN_ID` of a tokenizer run, a local folder, or a Hub id.")
     block_size: int = Field(default=512, ge=32, le=131072, description="Tokens in one training sequence.")

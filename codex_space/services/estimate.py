@@ -9,10 +9,10 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.core import estimate as core
+from codex_space.core.architectures import read_architecture
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.estimate import Estimate, Rows
 from codex_space.core.hardware import Hardware, find_hardware, gpu_facts, make_cpu
-from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import BaseRecipe, DatasetSection, PretrainRecipe, TuningRecipe, parse_recipe
 from codex_space.core.shapes import Shape, read_shape, shipped_config, shipped_configs
 from codex_space.data import catalog, sources
@@ -81,19 +81,9 @@ def find_shape(ctx: Context, recipe: TuningRecipe | PretrainRecipe) -> Shape:
         RunError: A run it names is not there.
     """
     if isinstance(recipe, PretrainRecipe):
-        fields = (
-            recipe.architecture if isinstance(recipe.architecture, dict) else read_architecture(recipe.architecture)
-        )
+        architecture = read_architecture(recipe.architecture)
         vocab = _FRESH_VOCAB.get(recipe.tokenizer) or _tokenizer_size(ctx, recipe.tokenizer)
-        return read_shape(
-            {
-                "num_key_value_heads": fields.get("num_attention_heads"),
-                **fields,
-                "model_type": "llama",
-                "vocab_size": vocab,
-            },
-            "architecture",
-        )
+        return architecture.shape(vocab)
     ref = recipe.model.model_name_or_path
     if ref.startswith("fresh:"):
         return _fresh(ref.partition(":")[2], _FRESH_VOCAB["fresh:bytes"])
@@ -151,7 +141,7 @@ def _count_stdlib() -> Rows:
 
 
 def _fresh(name: str, vocab_size: int) -> Shape:
-    return read_shape({**read_architecture(name), "model_type": "llama", "vocab_size": vocab_size}, f"fresh:{name}")
+    return read_architecture(name).shape(vocab_size)
 
 
 def _tokenizer_size(ctx: Context, ref: str) -> int:

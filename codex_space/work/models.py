@@ -4,7 +4,7 @@ Only safetensors weights are loaded, and no code that comes with a model is run.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,6 @@ from transformers import (
     AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     set_seed,
@@ -29,9 +27,9 @@ from transformers import (
 from transformers.utils.peft_utils import find_adapter_config_file
 
 from codex_space.core import durable
+from codex_space.core.architectures import Architecture, read_architecture
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.paths import MANIFEST
-from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import ModelSection, nearest
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
@@ -201,29 +199,29 @@ def make_tiny(folder: Path, seed: int) -> None:
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     make_bytes(temporary)
-    build_llama(read_architecture("tiny"), load_tokenizer(str(temporary)), seed).save_pretrained(temporary)
+    build_fresh(read_architecture("tiny"), load_tokenizer(str(temporary)), seed).save_pretrained(temporary)
     temporary.rename(folder)
 
 
-def build_llama(fields: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
-    """Return a Llama-shaped model with random weights that fits a tokenizer.
+def build_fresh(architecture: Architecture, tokenizer: PreTrainedTokenizerBase, seed: int) -> PreTrainedModel:
+    """Return a model of transformers' own class with random weights that fits a tokenizer.
 
     Raises:
-        ModelError: A field is unknown or the sizes do not go together.
+        ModelError: A field is unknown, the sizes do not go together or are off the target, or the tokenizer is too large.
     """
-    known = set(LlamaConfig().to_dict())
+    fields = dict(architecture.fields)
+    known = set(AutoConfig.for_model(architecture.model_type).to_dict())
     for name in fields:
         if name not in known:
             raise ModelError(f"unknown field {name!r}", where="architecture", cure=nearest(name, sorted(known)))
-    tokens: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
+    vocab_size = fields.setdefault("vocab_size", len(tokenizer))
+    if len(tokenizer) > vocab_size:
+        what = f"the tokenizer has {len(tokenizer):,} entries and the model room for {vocab_size:,}"
+        raise ModelError(what, where="architecture", cure="Take a smaller tokenizer, or raise vocab_size.")
+    ends = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     set_seed(seed)
     try:
-        return LlamaForCausalLM(LlamaConfig(**{**dict[str, Any](fields), **tokens}))
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(**{**fields, **ends}))
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
         cure = "hidden_size has to be a multiple of num_attention_heads."
         raise ModelError(f"these sizes do not go together: {error}", where="architecture", cure=cure) from error

@@ -2,12 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from codex_space.core.architectures import Architecture, read_architecture
 from codex_space.core.errors import DataError, ModelError, RecipeError
-from codex_space.core.presets import read_architecture
 from codex_space.core.recipe import PretrainRecipe, nearest
 from codex_space.data.prepare import Prepared
 from codex_space.work import benchmark, models, packing, report, rows, samples, shards, tokenizer
@@ -30,6 +29,9 @@ def run(attempt: Attempt) -> None:
     recipe = attempt.recipe
     assert isinstance(recipe, PretrainRecipe)  # noqa: S101  # narrows the type
     arguments = LoopArguments(**recipe.train)
+    architecture = read_architecture(recipe.architecture)
+    _require_positions(architecture, recipe.block_size)
+    architecture.shape()  # off its target it is refused before anything is read
     prepared = rows.prepare(attempt)
     attempt.say("phase", phase="tokens", detail=f"turning {prepared.num_train:,} texts into tokens")
     words = _load_tokenizer(attempt, recipe, prepared)
@@ -39,9 +41,7 @@ def run(attempt: Attempt) -> None:
     if prepared.num_validation:
         held = shards.write(prepared.validation, prepared.validation_sha256, words, cache)
     corpus = Corpus(_pack(train, recipe, arguments), recipe.block_size, train.key, held)
-    fields = recipe.architecture if isinstance(recipe.architecture, dict) else read_architecture(recipe.architecture)
-    _require_positions(fields, recipe.block_size)
-    model = models.build_llama(fields, words, recipe.seed)
+    model = models.build_fresh(architecture, words, recipe.seed)
     log.info("%s parameters, %s tokens", f"{model.num_parameters():,}", f"{train.num_tokens:,}")
     loop = Loop(attempt, model, words, corpus, arguments)
     reporter = report.Reporter(attempt, evaluates=held is not None, examine=benchmark.examiner(attempt, loop, words))
@@ -92,8 +92,8 @@ def _load_tokenizer(attempt: Attempt, recipe: PretrainRecipe, prepared: Prepared
     return models.load_tokenizer(ref)
 
 
-def _require_positions(fields: dict[str, Any], block_size: int) -> None:
-    limit = fields.get("max_position_embeddings", 2048)
+def _require_positions(architecture: Architecture, block_size: int) -> None:
+    limit = architecture.fields.get("max_position_embeddings", 2048)
     if isinstance(limit, int) and block_size > limit:
         raise ModelError(
             f"a block of {block_size} tokens is longer than the model's {limit} positions",

@@ -10,9 +10,11 @@ import yaml
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from codex_space.core.architectures import Architecture, list_architectures, read_architecture
 from codex_space.core.errors import RecipeError
-from codex_space.work import loop, optimizers
+from codex_space.work import loop, models, optimizers
 from codex_space.work.loop_arguments import LoopArguments
+from codex_space.work.tokenizer import learn
 from tests.work.conftest import make_folder, pretrain_recipe, text_rows, weights
 
 EXACT = {"bf16": False}
@@ -138,3 +140,24 @@ def test_the_fused_loss_is_the_plain_one():
         hidden, head, targets, ignore_index=-100, options=torch.nn.LinearCrossEntropyOptions()
     )
     assert fused.item() == pytest.approx(functional.cross_entropy(hidden @ head.T, targets).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", list_architectures())
+def test_a_small_copy_of_every_shape_comes_back_with_equal_logits(tmp_path, name):
+    full = read_architecture(name)
+    small = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 300,
+    }
+    small |= {"intermediate_size": 256} | ({"head_dim": 16} if "head_dim" in full.fields else {})
+    words = learn(["x"], 0)
+    model = models.build_fresh(Architecture(name, {**full.fields, **small}), words, 1).eval()
+    model.save_pretrained(tmp_path)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    ids = torch.arange(40)[None]
+    with torch.inference_mode():
+        assert torch.equal(model(ids).logits, again(ids).logits)
+    assert type(model) is type(again)

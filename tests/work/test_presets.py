@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from codex_space.core.presets import list_presets, read_architecture, read_recipe_text
+from codex_space.core.architectures import read_architecture
+from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import KINDS, PretrainRecipe, parse_recipe
 from tests.work.conftest import make_folder
 
@@ -17,7 +18,7 @@ def test_a_shipped_recipe_is_valid_and_has_a_title(preset):
     assert 10 < len(preset.title) <= 120
     assert recipe.kind == preset.name.split("/")[0]
     if isinstance(recipe, PretrainRecipe) and isinstance(recipe.architecture, str):
-        assert recipe.block_size <= read_architecture(recipe.architecture)["max_position_embeddings"]
+        assert recipe.block_size <= read_architecture(recipe.architecture).fields["max_position_embeddings"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from codex_space.core.architectures import list_architectures
 from codex_space.core.errors import HubError
 from codex_space.core.paths import share_dir
 from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
@@ -85,7 +86,7 @@ def layout_form(ctx: Context, text: str) -> FormFields:
     )
     with gr.Row():
         made["architecture"] = gr.Dropdown(
-            _architectures(), label="Architecture", info="Shape and size of the new model.", **show("architecture")
+            list_architectures(), label="Architecture", info="Shape and size of the new model.", **show("architecture")
         )
         made["tokenizer"] = gr.Dropdown(
             _tokenizer_choices(ctx),
@@ -320,7 +321,3 @@ def _dataset_choices(ctx: Context) -> list[tuple[str, str]]:
     own = [(f"{info.name}, {info.num_rows:,} rows", f"dataset:{info.name}") for info in datasets.list_datasets(ctx)]
     samples = [(f"sample: {path.stem}", f"sample:{path.stem}") for path in sorted(share_dir("data").glob("*.jsonl"))]
     return [*own, *samples, ("the Python standard library's source", "builtin:python-stdlib")]
-
-
-def _architectures() -> list[str]:
-    return sorted(path.stem for path in (share_dir("configs") / "architectures").glob("*.yaml"))
