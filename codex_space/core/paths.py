@@ -125,6 +125,10 @@ class JobDir:
         """Return the folder of the checkpoint at that optimizer step."""
         return self.root / f"checkpoint-{step}"
 
+    def asked(self, step: int) -> Path:
+        """Return the file that asks the worker to keep the checkpoint of that step: another run is to read it."""
+        return self.root / "asked" / f"step-{step}"
+
     def spooled(self, step: int) -> Path:
         """Return the folder of hard links for the checkpoint at that step."""
         return self.spool / f"step-{step}"

@@ -1,8 +1,10 @@
 """What a recipe builds on: `run:ID` (newest checkpoint) and `run:ID@step-N`, and whether it reads from the Hub."""
 
+import contextlib
 import re
+from collections.abc import Iterable
 
-from codex_space.core.errors import ModelError
+from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import (
     BaseRecipe,
@@ -58,6 +60,30 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
         known = ", ".join(str(each) for each in steps)
         raise ModelError(f"step {step} is not on this machine", where=ref, cure=f"Steps that are: {known}.")
     return str(job.checkpoint(step))
+
+
+def keep_asked(workspace: Workspace, recipe: BaseRecipe) -> None:
+    """Ask runs that may still be training not to rotate away the checkpoints that a recipe names.
+
+    Raises:
+        RunError: A run id in the recipe is not one.
+    """
+    for run_id, step in run_references(recipe):
+        job = workspace.job(run_id)
+        if step is not None and job.root.is_dir():
+            job.asked(step).parent.mkdir(exist_ok=True)
+            job.asked(step).touch()
+
+
+def release_asked(workspace: Workspace, recipes: Iterable[str]) -> None:
+    """Let go of all checkpoints but those that these recipes of unfinished runs name; the worker deletes them in time."""
+    kept = set()
+    for text in recipes:
+        with contextlib.suppress(CodexError):  # it will fail with its own sentence when its turn comes
+            named = run_references(parse_recipe(text))
+            kept |= {workspace.job(run_id).asked(step) for run_id, step in named if step is not None}
+    for path in set(workspace.runs.glob("*/asked/step-*")) - kept:
+        path.unlink(missing_ok=True)
 
 
 def reads_hub(recipe: BaseRecipe) -> bool:

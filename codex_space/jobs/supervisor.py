@@ -22,6 +22,7 @@ from codex_space.jobs.ingest import read_new_events
 from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, worker_command, worker_environ
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
+from codex_space.jobs.references import release_asked
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
 from codex_space.store.runs import ACTIVE, FINAL, Run, Wish
@@ -64,6 +65,7 @@ class Supervisor:
         weakref.finalize(self, os.close, self._wake_fd)  # not in close(): another thread may be about to wake it
         self._gpu_used_bytes = gpu_used_bytes
         self._gpu_before_bytes, self._gpu_waits_until = gpu_used_bytes(), 0.0
+        self._release_asked()
 
     def step(self, now: float) -> None:
         """Do whatever is due."""
@@ -184,7 +186,12 @@ class Supervisor:
         self._unseen_since.pop(run.id, None)
         self._sent.pop(run.id, None)
         self._gpu_waits_until = now + GPU_FREE_S
+        self._release_asked()
         _log.info("run %s %s %s", run.id, state, reason)
+
+    def _release_asked(self) -> None:
+        unfinished = runs.list_runs(self._db, limit=10_000, states=("queued", *ACTIVE))
+        release_asked(self._workspace, [run.recipe for run in unfinished])
 
     def _start_next(self, now: float) -> None:
         """Start the oldest run that can start; fail those that never can."""

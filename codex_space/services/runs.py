@@ -63,6 +63,7 @@ def submit(
     )
     if run.id != run_id:  # the press was a repeat: its folder is not needed
         shutil.rmtree(job.root)
+    references.keep_asked(ctx.workspace, recipe)  # after its row is there: the owner lets go of what no row names
     ctx.wake()
     return run
 

@@ -65,7 +65,7 @@ def spool(job: JobDir, step: int) -> None:
 
 
 def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
-    """Keep the newest `keep_last` and the best `keep_best` checkpoints, and those whose answers are still being graded."""
+    """Keep the newest `keep_last` and the best `keep_best` checkpoints, those whose answers are still being graded, and those asked for."""
     steps = job.checkpoint_steps()
     is_pass_rate = wanted.metric.startswith(PASS_RATE)
     sign = -1 if wanted.higher_is_better else 1
@@ -75,6 +75,7 @@ def rotate(job: JobDir, wanted: CheckpointsSection) -> None:
     if is_pass_rate and wanted.keep_best:  # the owner grades beside the training: a verdict may be a few steps late
         late = steps[-wanted.keep_last - GRADED_LATE :]
         keep |= {step for step in late if scores[step] is None and job.evaluation(step, "").is_dir()}
+    keep |= {step for step in steps if job.asked(step).exists()}
     for step in set(steps) - keep:
         delete(job.checkpoint(step))
 

@@ -5,7 +5,7 @@ import pytest
 from codex_space.core.errors import CodexError, ModelError, RunError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import parse_recipe
-from codex_space.jobs.references import dependencies, resolve_model
+from codex_space.jobs.references import dependencies, keep_asked, release_asked, resolve_model
 
 RUN_ID = "20261121-001530-pretrain-k3f9"
 
@@ -65,3 +65,18 @@ def test_a_reference_that_leads_nowhere_is_refused(workspace, trained, ref, erro
 )
 def test_a_recipe_depends_on_the_runs_it_names(text, found):
     assert dependencies(parse_recipe(f"{text}\ndatasets: [{{path: 'sample:x'}}]\n")) == found
+
+
+def evaluation_of(ref):
+    return f"kind: evaluate\nmodel: {{model_name_or_path: '{ref}'}}\nbenchmark: first-steps\n"
+
+
+def test_a_named_checkpoint_is_held_until_no_unfinished_recipe_names_it(workspace, trained):
+    first, second = (evaluation_of(f"run:{RUN_ID}@step-{step}") for step in (9, 100))
+    for text in (first, second, evaluation_of(f"run:{RUN_ID}"), evaluation_of("run:20261121-001530-sft-none@step-1")):
+        keep_asked(workspace, parse_recipe(text))
+    assert {path.name for path in workspace.runs.glob("*/asked/*")} == {"step-9", "step-100"}
+    release_asked(workspace, [first, "kind: nonsense", "{"])
+    assert [path.name for path in workspace.runs.glob("*/asked/*")] == ["step-9"]
+    release_asked(workspace, [])
+    assert not trained.asked(9).exists()

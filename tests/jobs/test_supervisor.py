@@ -64,6 +64,22 @@ def test_a_recipe_that_cannot_be_read_does_not_hold_up_the_queue(bench):
     assert "unknown kind" in bench.read(broken).reason
 
 
+def test_a_checkpoint_that_a_queued_run_names_is_held_until_that_run_ends(bench):
+    first = bench.submit("ok")
+    second = bench.submit("hang", model=f"run:{first.id}@step-3")
+    kept, left = bench.job(first).asked(3), bench.job(first).asked(2)
+    kept.parent.mkdir()
+    kept.touch()
+    left.touch()
+    bench.until_ended(first)
+    assert (kept.exists(), left.exists()) == (True, False)
+    bench.wish(second, "cancel")
+    bench.until_ended(second)
+    bench.supervisor.close()
+    bench.supervisor = bench.new_supervisor()
+    assert not kept.exists()
+
+
 def test_one_run_at_a_time_in_the_order_of_the_queue(bench):
     made = [bench.submit("logs-3") for _ in range(3)]
     seen = []

@@ -54,6 +54,18 @@ def test_rotation_keeps_the_newest_and_the_best(job, keep_last, keep_best, kept)
     assert job.checkpoint_steps() == kept
 
 
+def test_rotation_leaves_what_another_run_asked_for_until_it_is_let_go(job):
+    for step in (1, 2, 3):
+        _folder(job, step)
+    job.asked(1).parent.mkdir()
+    job.asked(1).touch()
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=0))
+    assert job.checkpoint_steps() == [1, 3]
+    job.asked(1).unlink()
+    checkpoint.rotate(job, CheckpointsSection(keep_last=1, keep_best=0))
+    assert job.checkpoint_steps() == [3]
+
+
 def _graded(job: JobDir, step: int, value: float):
     folder = job.evaluation(step, "first-steps")
     folder.mkdir(parents=True, exist_ok=True)
