@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: space test check bench fields
+.PHONY: space test check bench soak fields
 
 space: .venv/space.stamp
 	.venv/bin/codex-space serve
@@ -19,6 +19,9 @@ check: .venv/dev.stamp
 
 bench: .venv/dev.stamp
 	.venv/bin/python -m bench
+
+soak: .venv/dev.stamp
+	.venv/bin/python -m bench soak
 
 fields: .venv/dev.stamp
 	.venv/bin/python scripts/write_train_fields.py

@@ -6,13 +6,23 @@ import shutil
 
 import pytest
 
-from tests.work.conftest import chat_rows, make_folder, pretrain_recipe, sft_recipe, text_rows, wait_until, weights
+from tests.work.conftest import (
+    chat_rows,
+    make_folder,
+    pairs,
+    pretrain_recipe,
+    sft_recipe,
+    text_rows,
+    wait_until,
+    weights,
+)
 
 pytestmark = pytest.mark.slow
 DROPOUT = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
 KINDS = {
-    "sft with dropout": (sft_recipe(lora=DROPOUT), chat_rows()),
     "packed sft": (sft_recipe(lora=DROPOUT, train={"packing": True}), chat_rows(200)),
+    "dpo": (sft_recipe(kind="dpo", lora=DROPOUT), pairs()),
+    "reward": (sft_recipe(kind="reward", lora=None), pairs()),
     "pretraining": (pretrain_recipe(), text_rows()),
 }
 OTHER_ID = "20261121-001540-sft-bbbb"
