@@ -114,6 +114,11 @@ def _at_least_1(text: str) -> int:
 
 
 def _add_new_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "tokenizer", "train tokenizers")
+    trained = _command(verbs, "train", "training:train", "learn a tokenizer from text")
+    trained.add_argument("recipe", nargs="?", default="tokenizer/stdlib", help="default: tokenizer/stdlib")
+    trained.add_argument("overrides", nargs="*", metavar="key=value", help="such as method=sentencepiece_bpe")
+    _add_json(trained)
     verbs = _group(commands, "model", "describe architectures of new models")
     described = _command(verbs, "describe", "model:describe", "parameters, config and memory of an architecture")
     described.add_argument("architecture", help="such as 700m, or a YAML file")

@@ -386,9 +386,19 @@ class PretrainRecipe(TrainingRecipe):
 
 
 class TokenizerRecipe(BaseRecipe):
-    """A byte-level BPE tokenizer."""
+    """A tokenizer, learnt from text."""
 
     kind: Literal["tokenizer"]
+    method: Literal["byte_bpe", "sentencepiece_bpe", "sentencepiece_unigram", "whitespace"] = Field(
+        default="byte_bpe",
+        description="byte_bpe for every model that is to become a GGUF; SentencePiece's BPE does too, its unigram does not; "
+        "whitespace is for teaching: it loses what it does not know.",
+    )
+    special_tokens: list[Annotated[str, Field(min_length=1, max_length=40)]] = Field(
+        default=["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"],
+        max_length=64,
+        description="Beside those for end, padding, chat and fill-in-the-middle.",
+    )
     vocab_size: int = Field(default=4096, ge=300, le=262144, description="Entries, special tokens included.")
     max_bytes: int = Field(
         default=20_000_000, ge=1000, description="At most this much text is read, spread over the whole corpus."

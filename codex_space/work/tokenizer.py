@@ -1,35 +1,42 @@
-"""Train a byte-level BPE tokenizer, or make one of bare bytes; both in a shape that llama.cpp knows."""
+"""Train a tokenizer of the method a recipe asks for, and say how well it fits; or make one of bare bytes."""
 
+import json
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from codex_space.core.errors import DataError
+from codex_space.core import durable
+from codex_space.core.paths import share_dir
 from codex_space.core.recipe import TokenizerRecipe
 from codex_space.work import checkpoint, rows
 from codex_space.work.attempt import Attempt
+from codex_space.work.vocabularies import SENTENCEPIECE, learn, learn_sentencepiece, learn_words, too_large
 
 log = logging.getLogger(__name__)
 
-EOS, PAD = "<|endoftext|>", "<|pad|>"
-SPECIAL_TOKENS = [EOS, PAD, "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
-NUM_BYTES = 256
-# Qwen2's, from its tokenizer.json; llama.cpp has the same under the name "qwen2"
-_SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
+REPORT, REPORTED_LINES = "tokenizer_report.json", 10_000
+_GGUF = {
+    "byte_bpe": (True, "its split is one llama.cpp knows as qwen2"),
+    "sentencepiece_bpe": (True, "as llama.cpp's own SentencePiece type, without a space in front"),
+    "sentencepiece_unigram": (
+        False,
+        "llama.cpp would merge its pieces as BPE, and its type for unigram has no byte fallback",
+    ),
+    "whitespace": (False, "it loses spaces and unknown words, and llama.cpp has no such type"),
+}
 
 
 def run(attempt: Attempt) -> None:
     """Train the tokenizer a recipe asks for and save it as checkpoint-0.
 
     Raises:
-        DataError: The rows cannot be read.
+        DataError: The rows cannot be read, or do not give as many entries as the recipe wants.
     """
     recipe = attempt.recipe
     assert isinstance(recipe, TokenizerRecipe)  # noqa: S101  # narrows the type
@@ -38,11 +45,20 @@ def run(attempt: Attempt) -> None:
     if attempt.check_only:
         return
     attempt.say("phase", phase="training", detail=f"learning {recipe.vocab_size:,} tokens")
-    tokenizer = learn(sample_texts(prepared.train, recipe.max_bytes), recipe.vocab_size)
-    metrics = _measure(tokenizer, sample_texts(prepared.train, recipe.max_bytes // 8))
-    log.info("%s tokens learnt, %.2f bytes a token", f"{len(tokenizer):,}", metrics["bytes_per_token"])
     folder = attempt.job.checkpoint(0)
+    tokenizer = _learn(attempt, recipe, prepared.train, folder)
+    if len(tokenizer) < recipe.vocab_size:
+        raise too_large(recipe.vocab_size, len(tokenizer))
     tokenizer.save_pretrained(folder)
+    attempt.say("phase", phase="report", detail=f"trying {REPORTED_LINES:,} lines")
+    texts = sample_texts(prepared.train, recipe.max_bytes // 8)
+    told = examine(AutoTokenizer.from_pretrained(folder), recipe.method, texts)
+    durable.write_json(folder / REPORT, told)
+    metrics = {
+        name: float(told[name]) for name in ("bytes_per_token", "vocab_size", "unknown_share", "round_trip_share")
+    }
+    log.info("%s tokens learnt, %.2f bytes a token", f"{len(tokenizer):,}", metrics["bytes_per_token"])
+    log.info("GGUF: %s, %s", "yes" if told["gguf"] else "no", told["gguf_reason"])
     size_bytes = checkpoint.complete(
         folder, run_id=attempt.job.root.name, step=0, kind="tokenizer", base_model="", metrics=metrics
     )
@@ -51,30 +67,38 @@ def run(attempt: Attempt) -> None:
     attempt.say("done", step=0, summary=metrics)
 
 
-def learn(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of at most that many entries; with vocab_size 0 one of bare bytes.
+def _learn(attempt: Attempt, recipe: TokenizerRecipe, train: Path, folder: Path) -> PreTrainedTokenizerFast:
+    texts, size = sample_texts(train, recipe.max_bytes), recipe.vocab_size
+    if recipe.method in SENTENCEPIECE:
+        threads = attempt.num_threads
+        return learn_sentencepiece(texts, size, recipe.method, folder, threads=threads, added=recipe.special_tokens)
+    return (learn_words if recipe.method == "whitespace" else learn)(texts, size, recipe.special_tokens)
 
-    Raises:
-        DataError: The vocabulary was asked to be larger than bytes alone, and the texts hold nothing to learn.
-    """
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=max(vocab_size, len(SPECIAL_TOKENS) + NUM_BYTES),
-        special_tokens=SPECIAL_TOKENS,
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
-    if vocab_size and tokenizer.get_vocab_size() == len(SPECIAL_TOKENS) + NUM_BYTES:
-        raise DataError("the texts hold nothing a tokenizer could learn", where="datasets", cure="Add more text.")
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)
+
+def examine(tokenizer: Any, method: str, texts: Iterable[str]) -> dict[str, Any]:  # noqa: ANN401  # AutoTokenizer's
+    """Return bytes a token (of these texts and of samples by language), unknowns, round trips, and whether it can go to GGUF."""
+    lines = list(islice((line for text in texts for line in text.splitlines()), REPORTED_LINES))
+    encoded = [each.ids for each in tokenizer.backend_tokenizer.encode_batch(lines, add_special_tokens=False)]
+    num_tokens = max(sum(map(len, encoded)), 1)
+    same = sum(tokenizer.decode(ids) == line for ids, line in zip(encoded, lines, strict=True))
+    unknown = sum(ids.count(tokenizer.unk_token_id) for ids in encoded) if tokenizer.unk_token else 0
+    samples = json.loads((share_dir("data") / "languages.json").read_text(encoding="utf-8"))
+    gguf, reason = _GGUF[method]
+    return {
+        "method": method,
+        "vocab_size": len(tokenizer),
+        "bytes_per_token": sum(len(line.encode()) for line in lines) / num_tokens,
+        "bytes_per_token_by_language": {
+            name: round(len(text.encode()) / max(len(tokenizer.encode(text, add_special_tokens=False)), 1), 3)
+            for name, text in samples.items()
+        },
+        "lines": len(lines),
+        "round_trip_share": same / max(len(lines), 1),
+        "unknown_share": unknown / num_tokens,
+        "special_tokens": sorted(tokenizer.all_special_tokens),
+        "gguf": gguf,
+        "gguf_reason": reason,
+    }
 
 
 def make_bytes(folder: Path) -> None:
@@ -107,14 +131,6 @@ def sample_texts(path: Path, max_bytes: int) -> Iterator[str]:
         if taken + len(text) <= share * seen + 1 or share == 1.0:
             taken += len(text)
             yield text
-
-
-def _measure(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str]) -> dict[str, float]:
-    num_bytes = num_tokens = 0
-    for text in texts:
-        num_bytes += len(text.encode())
-        num_tokens += len(tokenizer.backend_tokenizer.encode(text).ids)
-    return {"bytes_per_token": num_bytes / max(num_tokens, 1), "vocab_size": float(len(tokenizer))}
 
 
 def _save_whole(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -14,7 +14,7 @@ from codex_space.core.architectures import Architecture, list_architectures, rea
 from codex_space.core.errors import RecipeError
 from codex_space.work import loop, models, optimizers
 from codex_space.work.loop_arguments import LoopArguments
-from codex_space.work.tokenizer import learn
+from codex_space.work.vocabularies import learn
 from tests.work.conftest import make_folder, pretrain_recipe, text_rows, weights
 
 EXACT = {"bf16": False}

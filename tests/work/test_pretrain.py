@@ -7,7 +7,7 @@ import pytest
 from tests.work.conftest import pretrain_recipe, text_rows
 
 pytestmark = pytest.mark.slow
-TOKENIZER = {"kind": "tokenizer", "vocab_size": 300}
+TOKENIZER = {"kind": "tokenizer", "vocab_size": 290}
 PARENT_ID = "20261121-001520-tokenizer-pppp"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from codex_space.core.errors import DataError
 from codex_space.work import packing, shards
-from codex_space.work.tokenizer import learn
+from codex_space.work.vocabularies import learn
 
 TEXTS = [f"def f_{n}(x):\n    return x + {n}  # <|endoftext|> spelled out\n" * (1 + n % 7) for n in range(60)]
 
