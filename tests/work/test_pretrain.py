@@ -1,13 +1,14 @@
 """Pretraining: it learns, its units compare, and what cannot work is refused."""
 
 import math
+from pathlib import Path
 
 import pytest
 
 from tests.work.conftest import pretrain_recipe, text_rows
 
 pytestmark = pytest.mark.slow
-TOKENIZER = {"kind": "tokenizer", "vocab_size": 290}
+TOKENIZER = {"kind": "tokenizer", "vocab_size": 300}
 PARENT_ID = "20261121-001520-tokenizer-pppp"
 
 
@@ -33,7 +34,7 @@ def test_bits_a_byte_is_the_loss_in_units_that_compare_across_tokenizers(make_jo
 
 
 def test_a_tokenizer_run_feeds_a_pretraining_run(make_job):
-    parent = make_job(TOKENIZER, text_rows(), PARENT_ID)
+    parent = make_job(TOKENIZER, [{"text": Path(__file__).read_text()}], PARENT_ID)
     assert parent.run() == 0
     ref = f"run:{PARENT_ID}"
     child = make_job(pretrain_recipe(tokenizer=ref, train={"max_steps": 5}), text_rows())
