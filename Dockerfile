@@ -3,7 +3,7 @@
 FROM python:3.12-slim-bookworm
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bash curl gcc git git-lfs libc6-dev make procps tini wget \
+    && apt-get install -y --no-install-recommends bash curl g++ gcc git git-lfs libc6-dev make procps tini wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 user
 
@@ -26,6 +26,11 @@ USER user
 
 COPY --chown=user requirements.txt ./
 RUN pip install --no-cache-dir --user -r requirements.txt
+
+# llama.cpp, for exports: a layer of its own, built anew only when its pins change.
+COPY --chown=user requirements-export.txt ./
+COPY --chown=user scripts/export_tools.py scripts/
+RUN pip install --no-cache-dir --user -r requirements-export.txt && XDG_CACHE_HOME=/tmp/build python scripts/export_tools.py && rm -rf /tmp/build
 
 COPY --chown=user . .
 RUN pip install --no-cache-dir --user --no-deps --no-build-isolation -e .

@@ -2,12 +2,15 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: space test check bench soak fields
+.PHONY: space test check bench soak fields export-tools
 
+# The page opens at once; what exports need (a build of minutes) is set up beside it, and exports say so until then.
 space: .venv/space.stamp
+	@(nice -n 19 $(MAKE) --no-print-directory export-tools >.venv/export-tools.log 2>&1 &)
 	.venv/bin/codex-space serve
 
 test: .venv/dev.stamp check
+	@$(MAKE) --no-print-directory export-tools || echo "llama.cpp could not be set up: its tests will be skipped"
 	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 check: .venv/dev.stamp
@@ -23,6 +26,8 @@ bench: .venv/dev.stamp
 soak: .venv/dev.stamp
 	.venv/bin/python -m bench soak
 
+export-tools: .venv/export.stamp
+
 fields: .venv/dev.stamp
 	.venv/bin/python scripts/write_train_fields.py
 
@@ -31,6 +36,11 @@ fields: .venv/dev.stamp
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	$(PIP) install -r requirements.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
+	touch $@
+
+.venv/export.stamp: .venv/space.stamp requirements-export.txt scripts/export_tools.py
+	$(PIP) install -r requirements-export.txt
+	.venv/bin/python scripts/export_tools.py
 	touch $@
 
 .venv/dev.stamp: .venv/space.stamp requirements-dev.txt

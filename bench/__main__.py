@@ -6,7 +6,17 @@ import sys
 
 from bench.measure import RESULTS
 
-NAMES = ("page_start", "million_points", "event_delay", "supervised", "throughput", "viewers", "grading", "fit")
+NAMES = (
+    "page_start",
+    "million_points",
+    "event_delay",
+    "supervised",
+    "throughput",
+    "viewers",
+    "grading",
+    "fit",
+    "export",
+)
 WHEN_NAMED = ("gpu", "soak")
 """Wants a GPU; takes ten minutes."""
 

@@ -50,7 +50,7 @@ def test_the_container_runs_as_uid_1000_in_app_with_tini_and_a_compiler():
     assert [rest for step, rest in steps if step == "USER"][-1] == "user"
     assert [rest for step, rest in steps if step == "WORKDIR"] == ["/app"]
     assert "tini" in next(rest for step, rest in steps if step == "ENTRYPOINT")
-    for package in ("gcc", "libc6-dev", "tini", "git", "curl", "procps"):
+    for package in ("gcc", "g++", "libc6-dev", "tini", "git", "curl", "procps"):
         assert f" {package} " in text
 
 
@@ -80,7 +80,7 @@ def test_debian_knows_every_package_the_dockerfile_installs():
     assert set(re.findall(r"^Package: (\S+)", shown.stdout, re.M)) == set(names)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-export.txt"])
 def test_requirements_hold_exact_pins_and_no_index(name):
     for line in (REPO / name).read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line

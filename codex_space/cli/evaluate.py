@@ -22,7 +22,7 @@ def evaluate(args: argparse.Namespace) -> int:
         raise EvaluationError("there is no model to ask", cure="Name a run or model, or --endpoint with --model.")
     with opened(args, own=True) as ctx:
         text = evaluations.recipe_text(
-            _reference(ctx, args.model),
+            reference(ctx, args.model),
             args.benchmark,
             mode=args.mode,
             limit=args.limit,
@@ -66,7 +66,7 @@ def _ask_endpoint(args: argparse.Namespace) -> int:
     return 0
 
 
-def _reference(ctx: Context, model: str) -> str:
+def reference(ctx: Context, model: str) -> str:
     """Return `run:ID[@step-N]` where the text names a run of this workspace, else the text."""
     name, at, step = model.removeprefix("run:").partition("@")
     try:

@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 from codex_space.jobs.owner import is_owned
 from codex_space.services import evaluations, runs
@@ -14,8 +16,10 @@ LOOK_EVERY_S = 0.1
 OK_STATES = {"succeeded", "stopped"}
 
 
-def follow(ctx: Context, run_id: str, *, as_json: bool) -> int:
-    """Wait for the end of a run; 0 where it succeeded or was stopped on purpose, else 1."""
+def follow(
+    ctx: Context, run_id: str, *, as_json: bool, tell: Callable[[Context, Run], dict[str, Any]] | None = None
+) -> int:
+    """Wait for the end of a run; 0 where it succeeded or was stopped on purpose, else 1. `tell` returns the JSON to print."""
     line = ""
     try:
         run = runs.show(ctx, run_id)
@@ -30,7 +34,10 @@ def follow(ctx: Context, run_id: str, *, as_json: bool) -> int:
         run = _stop_and_keep(ctx, run_id)
     if line:
         print(file=sys.stderr)
-    _print_end(ctx, run, as_json=as_json)
+    if as_json:
+        print(json.dumps(tell(ctx, run) if tell else summarize(ctx, run.id)))
+    else:
+        _print_end(ctx, run)
     has_no_score = any(one["state"] == "failed" for one in summarize(ctx, run.id)["evaluations"])
     return 1 if run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score) else 0
 
@@ -76,11 +83,8 @@ def _rewrite(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _print_end(ctx: Context, run: Run, *, as_json: bool) -> None:
+def _print_end(ctx: Context, run: Run) -> None:
     summary = summarize(ctx, run.id)
-    if as_json:
-        print(json.dumps(summary))
-        return
     loss = f", loss {summary['first_loss']:.3f} -> {summary['final_loss']:.3f}" if summary["final_loss"] else ""
     print(f"{run.id}: {run.state}, {run.step:,} steps{loss}, {summary['seconds']:.0f} s. {run.reason}".rstrip())
     for one in summary["evaluations"]:

@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_json(graded)
     _add_evaluate(commands)
     _add_new_models(commands)
+    _add_export(commands)
     _add_runs(commands)
     _add_data(commands)
     return parser
@@ -143,6 +144,16 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     asked.add_argument("--temperature", type=float, default=0.0, help="0 for the likeliest answer")
     asked.add_argument("--max-new-tokens", type=int, default=512)
     _add_json(asked)
+
+
+def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    exported = _command(commands, "export", "export:export", "make GGUF files, each proven against the model")
+    exported.add_argument("model", metavar="RUN_OR_MODEL", help="run id or name, RUN@step-N, Hub id or folder")
+    exported.add_argument("--gguf", default="Q8_0,Q4_K_M", metavar="TYPES", help="such as F16,Q8_0,Q4_K_M")
+    exported.add_argument("--name", default="", help="beginning of the files' names; default: the run's")
+    exported.add_argument("--system", default="", help="system prompt for Ollama")
+    exported.add_argument("--imatrix", action="store_true", help="quantise by an importance matrix")
+    _add_json(exported)
 
 
 def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -99,6 +99,16 @@ class JobDir:
         return self.root / "portable"
 
     @property
+    def export(self) -> Path:
+        """What an export made: GGUF files, card, Ollama's files, and export.json that says what was proven of each."""
+        return self.root / "export"
+
+    @property
+    def merged(self) -> Path:
+        """An adapter merged into its base, for an export."""
+        return self.root / "merged"
+
+    @property
     def spool(self) -> Path:
         """Hard links of checkpoints that wait for their upload: spool/step-N/."""
         return self.root / "spool"

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from codex_space.core.errors import RecipeError
+from codex_space.core.quants import QUANTS
 from codex_space.core.train_fields import check_train
 
 SCHEMA = 1
@@ -432,8 +433,50 @@ class EvaluateRecipe(BaseRecipe, Asking):
         return self
 
 
+class ExportRecipe(BaseRecipe):
+    """A model made into GGUF files that other programs run, each compared with the model before it is offered."""
+
+    kind: Literal["export"]
+    model: ModelSection = Field(description="What is exported: a run's checkpoint, a Hub id or a folder.")
+    gguf: list[str] = Field(
+        default=["Q8_0", "Q4_K_M"], min_length=1, max_length=12, description="Types of file, such as Q8_0 or Q4_K_M."
+    )
+    imatrix: bool = Field(
+        default=False,
+        description="Weigh what matters most while quantising, measured on the rows of datasets, or on the standard "
+        "library's source where there are none.",
+    )
+    system: str = Field(default="", max_length=4000, description="System prompt that Ollama starts each chat with.")
+    num_ctx: int | None = Field(
+        default=None,
+        ge=128,
+        le=1 << 20,
+        description="Context Ollama opens, in tokens; empty for the model's own, at most 8192.",
+    )
+    datasets: list[DatasetSection] = Field(default=[], max_length=8, description="Rows for the importance matrix.")
+
+    @model_validator(mode="after")
+    def _types_are_known(self) -> "ExportRecipe":
+        for name in self.gguf:
+            if name not in QUANTS:
+                raise ValueError(f"gguf type {name!r} is not known. {nearest(name.upper(), list(QUANTS))}")
+            if QUANTS[name].needs_imatrix and not self.imatrix:
+                raise ValueError(f"gguf type {name} needs an importance matrix: set imatrix: true, or take Q2_K")
+        if len(set(self.gguf)) < len(self.gguf):
+            raise ValueError("a gguf type is named twice")
+        return self
+
+
 Known = (
-    SftRecipe | DpoRecipe | KtoRecipe | OrpoRecipe | RewardRecipe | PretrainRecipe | TokenizerRecipe | EvaluateRecipe
+    SftRecipe
+    | DpoRecipe
+    | KtoRecipe
+    | OrpoRecipe
+    | RewardRecipe
+    | PretrainRecipe
+    | TokenizerRecipe
+    | EvaluateRecipe
+    | ExportRecipe
 )
 Recipe = Annotated[Known, Field(discriminator="kind")]
 WRITING_KINDS = ("pretrain", "sft", "dpo", "kto", "orpo")
@@ -443,6 +486,7 @@ TRL_COMMANDS = ("sft", "dpo", "kto", "reward")
 KINDS: dict[str, type[BaseRecipe]] = {
     "sft": SftRecipe, "dpo": DpoRecipe, "kto": KtoRecipe, "orpo": OrpoRecipe, "reward": RewardRecipe,
     "pretrain": PretrainRecipe, "tokenizer": TokenizerRecipe, "evaluate": EvaluateRecipe,
+    "export": ExportRecipe,
 }  # fmt: skip
 _ADAPTER: TypeAdapter[Any] = TypeAdapter(Recipe)
 

@@ -3,12 +3,14 @@
 import contextlib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import (
     BaseRecipe,
     EvaluateRecipe,
+    ExportRecipe,
     PretrainRecipe,
     TrainingRecipe,
     TuningRecipe,
@@ -23,7 +25,7 @@ _RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
 
 def model_references(recipe: BaseRecipe) -> list[str]:
     """Return the texts that name a model or tokenizer."""
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
         return [recipe.model.model_name_or_path]
     return [recipe.tokenizer] if isinstance(recipe, PretrainRecipe) else []
 
@@ -84,6 +86,17 @@ def release_asked(workspace: Workspace, recipes: Iterable[str]) -> None:
             kept |= {workspace.job(run_id).asked(step) for run_id, step in named if step is not None}
     for path in set(workspace.runs.glob("*/asked/step-*")) - kept:
         path.unlink(missing_ok=True)
+
+
+def pin_model(workspace: Workspace, ref: str) -> str:
+    """Return a bare `run:ID` with its newest step written into it; any other reference as it is.
+
+    Raises:
+        ModelError: That run has no checkpoint here.
+    """
+    if not ref.startswith("run:") or "@" in ref:
+        return ref
+    return f"{ref}@{Path(resolve_model(workspace, ref)).name.replace('checkpoint-', 'step-')}"
 
 
 def reads_hub(recipe: BaseRecipe) -> bool:

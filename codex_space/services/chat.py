@@ -12,11 +12,14 @@ from codex_space.core.recipe import WRITING_KINDS
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
 from codex_space.jobs.warm import WarmWorker
+from codex_space.services import exports
 from codex_space.services.context import Context
 from codex_space.services.models import list_gpus
 from codex_space.store import runs as run_rows
 
 MAX_NEW_TOKENS = 2048
+GGUF = "gguf:"
+"""Begins the reference of an exported file: gguf:RUN_ID/NAME."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +53,16 @@ class Chat:
         self._stopped = threading.Event()
         self._has_gpu = bool(list_gpus())
 
-    def sources(self) -> list[ChatSource]:
-        """Return every run's checkpoints, newest run and step first."""
+    def sources(self, *, files: bool = False) -> list[ChatSource]:
+        """Return every run's checkpoints, newest run and step first; with `files` the GGUF files made of them too."""
         found: list[ChatSource] = []
         for run in run_rows.list_runs(self._ctx.db, limit=200):
+            made = exports.read(self._ctx, run.id)["files"] if files and run.kind == "export" else []
+            found += [
+                ChatSource(f"{run.name} · {row['type']} (GGUF)", f"{GGUF}{run.id}/{row['path']}")
+                for row in made
+                if row["passed"]
+            ]
             if run.kind not in WRITING_KINDS:
                 continue
             steps = self._ctx.workspace.job(run.id).checkpoint_steps()
@@ -79,7 +88,7 @@ class Chat:
         """
         self._require_free_gpu()
         self._stopped.clear()
-        path = references.resolve_model(self._ctx.workspace, ref)
+        path = self._path(ref)
         if self._loaded != path or self._worker.pid is None:
             for _ in self._worker.ask("load", ref=path):
                 pass
@@ -116,6 +125,12 @@ class Chat:
         """Unload the model where a run is about to take, or has taken, the GPU."""
         if self._loaded and self._has_gpu and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE)):
             self.release()
+
+    def _path(self, ref: str) -> str:
+        if ref.startswith(GGUF):
+            run_id, _, name = ref.removeprefix(GGUF).partition("/")
+            return str(exports.file_path(self._ctx, run_id, name))
+        return references.resolve_model(self._ctx.workspace, ref)
 
     def _require_free_gpu(self) -> None:
         if not self._has_gpu:

@@ -13,10 +13,12 @@ from codex_space.core.errors import (
     HubGatedError,
     ModelError,
 )
+from codex_space.core.export_tools import require_converter
 from codex_space.core.paths import share_dir
 from codex_space.core.recipe import (
     BaseRecipe,
     EvaluateRecipe,
+    ExportRecipe,
     HubSection,
     TrainingRecipe,
     TuningRecipe,
@@ -55,7 +57,7 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
     for name in references.benchmarks_of(recipe):
         lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
     if isinstance(recipe, TrainingRecipe):
         lines.append(_hub_line(ctx, recipe))
@@ -75,9 +77,13 @@ def require_sources(ctx: Context, recipe: BaseRecipe) -> None:
     for run_id in references.dependencies(recipe):
         run_rows.read_run(ctx.db, run_id)
     _describe_sources(ctx, recipe)
+    if isinstance(recipe, ExportRecipe):
+        require_converter()
     for name in references.benchmarks_of(recipe):
         library.find(name)
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe) and not is_hub_id(recipe.model.model_name_or_path):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and not is_hub_id(
+        recipe.model.model_name_or_path
+    ):
         _describe_model(ctx, recipe.model.model_name_or_path)
 
 
@@ -87,7 +93,7 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
     Raises:
         HubError: With what to do.
     """
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe) and is_hub_id(recipe.model.model_name_or_path):
+    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
     if isinstance(recipe, TrainingRecipe) and recipe.hub:
         hub = ctx.hub()

@@ -69,10 +69,7 @@ def pin(ctx: Context, recipe: EvaluateRecipe) -> EvaluateRecipe:
     Raises:
         ModelError: That run has no checkpoint here.
     """
-    ref = recipe.model.model_name_or_path
-    if ref.startswith("run:") and "@" not in ref:
-        folder = Path(references.resolve_model(ctx.workspace, ref))
-        ref = f"{ref}@{folder.name.replace('checkpoint-', 'step-')}"
+    ref = references.pin_model(ctx.workspace, recipe.model.model_name_or_path)
     model = recipe.model.model_copy(update={"model_name_or_path": ref})
     run_id, _, step = ref.removeprefix("run:").partition("@")
     named = run_rows.list_runs(ctx.db, ids=(run_id,)) if ref.startswith("run:") else []

@@ -10,6 +10,7 @@ from codex_space.core.paths import new_run_id
 from codex_space.core.recipe import (
     BaseRecipe,
     EvaluateRecipe,
+    ExportRecipe,
     TrainingRecipe,
     parse_recipe,
     parse_yaml,
@@ -18,7 +19,7 @@ from codex_space.core.recipe import (
 )
 from codex_space.jobs import references
 from codex_space.jobs.tail import tail
-from codex_space.services import checks, evaluations
+from codex_space.services import checks, evaluations, exports
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
@@ -43,6 +44,8 @@ def submit(
     recipe = _absolute_paths(parse_recipe(text, list(overrides)))
     if isinstance(recipe, EvaluateRecipe):
         recipe = evaluations.pin(ctx, recipe)
+    if isinstance(recipe, ExportRecipe):
+        recipe = exports.pin(ctx, recipe)
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     now = ctx.clock()

@@ -6,7 +6,7 @@ from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import shows_errors
-from codex_space.ui.tabs import data, evaluate, playground, runs, space, start, train
+from codex_space.ui.tabs import data, evaluate, export, playground, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
 
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
@@ -34,6 +34,8 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
                 runs_tab = runs.layout()
             with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab") as evaluate_item:
                 evaluate_tab = evaluate.layout(evaluate_item, chat)
+            with gr.Tab("Export", id="export", elem_id="export-tab") as export_item:
+                export_tab = export.layout(export_item, ctx, chat)
             with gr.Tab("Playground", id="playground", elem_id="playground-tab") as chat_item:
                 chat_tab = playground.layout(chat_item, chat)
             with gr.Tab("Space", id="space", elem_id="space-tab") as space_item:
@@ -43,9 +45,10 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
         train.wire(train_tab, demo, ctx, tokens)
         runs.wire(runs_tab, ctx, train_tab.text)
         evaluate.wire(evaluate_tab, ctx, chat)
+        export.wire(export_tab, ctx, chat)
         playground.wire(chat_tab, chat)
         space.wire(space_tab, ctx)
-        models = {"playground": chat_tab.source, "evaluate": evaluate_tab.source}
+        models = {"playground": chat_tab.source, "evaluate": evaluate_tab.source, "export": export_tab.source}
         _wire_links(links, train_tab, data_tab, models, ctx, chat)
     return demo
 
@@ -58,7 +61,7 @@ def _wire_links(
     ctx: Context,
     chat: Chat,
 ) -> None:
-    """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME`, `#playground/REF` and `#evaluate/REF`.
+    """Follow `#train/recipe/NAME`, `#train/dataset/NAME`, `#data/NAME`, `#playground/REF`, `#evaluate/REF` and `#export/REF`.
 
     `models` holds the model chooser of each tab that a REF leads to.
     """
@@ -74,7 +77,7 @@ def _wire_links(
             preset, updates[1] = train.linked_text(ctx, rest, text)
             updates[0] = preset or gr.skip()
         elif tab in models:
-            found = chat.sources()
+            found = chat.sources(files=tab == "playground")
             updates[at_models[tab]] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
         elif tab == "data":
             updates[at_data:] = data.show(ctx, rest, 0)

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from codex_space.core.errors import CodexError
-from codex_space.services import datasets, evaluations, first_model, runs
+from codex_space.services import datasets, evaluations, exports, first_model, runs
 from codex_space.services.context import Context
 from codex_space.services.live import Live
 from codex_space.ui.views.data import render_list
@@ -74,6 +74,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/api/runs/{run_id}/samples/{step:int}", _guarded(read_samples)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
         *_evaluation_routes(ctx),
+        *_export_routes(ctx),
     ]
 
 
@@ -98,6 +99,28 @@ def _evaluation_routes(ctx: Context) -> list[BaseRoute]:
         Route("/api/evaluations/one", _guarded(read_evaluation)),
         Route("/api/evaluations/problem", _guarded(read_problem)),
         Route("/api/evaluations/compare", _guarded(read_comparison)),
+    ]
+
+
+def _export_routes(ctx: Context) -> list[BaseRoute]:
+    """Files go out from where they lie, in ranges where a browser goes on with a transfer that broke off."""
+
+    def read_exports(_: Request) -> Response:
+        return _json({"seq": 0, "exports": exports.list_exports(ctx), "poll_after_ms": EVALUATIONS_POLL_MS})
+
+    def read_export(request: Request) -> Response:
+        return _json(exports.read(ctx, _text(request, "run")))
+
+    def read_file(request: Request) -> Response:
+        path = exports.file_path(ctx, request.path_params["run_id"], request.path_params["name"])
+        # no-store would keep a browser from going on with the part it has
+        headers = {**_PLAIN, "cache-control": "private, no-cache", "x-content-type-options": "nosniff"}
+        return FileResponse(path, media_type="application/octet-stream", filename=path.name, headers=headers)
+
+    return [
+        Route("/api/exports", _guarded(read_exports)),
+        Route("/api/exports/one", _guarded(read_export)),
+        Route("/api/exports/{run_id}/files/{name}/content", _guarded(read_file)),
     ]
 
 

@@ -19,6 +19,7 @@ _SCRIPTS = (
     "data.js",
     "evaluate.js",
     "problems.js",
+    "export.js",
 )
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "DejaVu Sans Mono", "monospace")

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import torch
 from transformers import (
@@ -31,6 +31,9 @@ from transformers.utils import logging as transformers_logging
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.work import models
 from codex_space.work.failures import explain
+
+if TYPE_CHECKING:
+    from codex_space.work.gguf_chat import GgufTalker
 
 log = logging.getLogger("codex_space.work.chat")
 _PIECE_TIMEOUT_S = 600.0
@@ -139,7 +142,7 @@ class Server:
         self._source, self._sink = source, sink
         self._requests: queue.Queue[tuple[Request, threading.Event] | None] = queue.Queue()
         self._stop = threading.Event()
-        self._talker: Talker | None = None
+        self._talker: Talker | GgufTalker | None = None
 
     def serve(self) -> None:
         """Answer until the input closes."""
@@ -179,7 +182,7 @@ class Server:
         match request.get("op"):
             case "load":
                 self._talker = None  # its memory is needed for the next one
-                self._talker = Talker(str(request.get("ref")))
+                self._talker = _open(str(request.get("ref")))
                 yield {"done": True}
             case "generate":
                 if self._talker is None:
@@ -191,6 +194,14 @@ class Server:
     def _send(self, reply: Request) -> None:
         self._sink.write(json.dumps(reply) + "\n")
         self._sink.flush()
+
+
+def _open(ref: str) -> "Talker | GgufTalker":
+    if not ref.endswith(".gguf"):
+        return Talker(ref)
+    from codex_space.work.gguf_chat import GgufTalker
+
+    return GgufTalker(ref, torch.get_num_threads())
 
 
 def _sampling(request: Request) -> dict[str, Any]:

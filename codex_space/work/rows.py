@@ -19,10 +19,11 @@ def prepare(attempt: Attempt) -> Prepared:
     job = attempt.job
     if not (job.rows / PREPARED).is_file():
         attempt.say("phase", phase="data", detail="reading and splitting the rows")
-    return prepare_rows(attempt.recipe, attempt.workspace, job.rows, _fetch(attempt, attempt.recipe))
+    return prepare_rows(attempt.recipe, attempt.workspace, job.rows, fetch(attempt, attempt.recipe))
 
 
-def _fetch(attempt: Attempt, recipe: BaseRecipe) -> dict[str, list[Path]]:
+def fetch(attempt: Attempt, recipe: BaseRecipe) -> dict[str, list[Path]]:
+    """Return the downloaded files of a recipe's Hub datasets, by `fetch_key`; none where the rows are prepared already."""
     job = attempt.job
     wanted = [section for section in recipe.sources if is_hub_id(section.path)]
     if not wanted or (job.rows / PREPARED).is_file():

@@ -1,6 +1,7 @@
 """How a conversation becomes tokens: which chat template is used, which token ends an answer, what is trained."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from trl.chat_template_utils import get_training_chat_template, has_generation_m
 from codex_space.core import durable
 from codex_space.core.errors import ModelError
 from codex_space.core.paths import share_dir
+from codex_space.hub.ollama import Turns
 
 _MARK = "0"  # one token in any vocabulary, and in no template's own words
 _TEMPLATE_FILE = "chat_template.jinja"
@@ -68,6 +70,41 @@ def stop_id(tokenizer: PreTrainedTokenizerBase) -> int:
             cure="Set chat_template: codex.",
         )
     return cast("int", tokenizer.convert_tokens_to_ids(first))
+
+
+def take_apart(tokenizer: PreTrainedTokenizerBase) -> Turns | None:
+    """Return a chat template as texts around the messages, None where it is no such thing (it was tried on three chats)."""
+    words = ("\x02s\x03", "\x02u\x03", "\x02a\x03", "\x02v\x03")
+    whole = _chat(("system", "user", "assistant", "user"), words)
+    alone = _chat(("user",), words[1:2])
+    try:
+        text, short = (_render(tokenizer, each) for each in (whole, alone))
+        system, to_user, to_assistant, again, tail = re.split("|".join(map(re.escape, words)), text)
+        begin, tail_alone = short.split(words[1])
+    except (jinja2.TemplateError, TypeError, ValueError):
+        return None
+    user = _common_end(_common_end(to_user, again), begin)
+    parts = [each.removesuffix(user) for each in (begin, to_user, again)]
+    found = Turns(parts[0], system, parts[1], user, to_assistant, parts[2], tail)
+    tried = (whole, alone, _chat(("user", "assistant", "user", "assistant", "user"), ("a b", "c\nd", "e", "f", "g")))
+    if tail != tail_alone or any(found.render(each) != _render(tokenizer, each) for each in tried):
+        return None
+    return found
+
+
+def _chat(roles: Sequence[str], contents: Sequence[str]) -> list[dict[str, str]]:
+    return [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+
+
+def _render(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+
+def _common_end(one: str, other: str) -> str:
+    size = 0
+    while size < min(len(one), len(other)) and one[-1 - size] == other[-1 - size]:
+        size += 1
+    return one[len(one) - size :]
 
 
 def write_plain(folder: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from codex_space.core.architectures import read_architecture
+from codex_space.core.export_tools import find_converter
 from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import KINDS, PretrainRecipe, parse_recipe
 from tests.work.conftest import make_folder
@@ -29,6 +30,8 @@ def test_each_kind_has_a_smallest_recipe(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [preset.name for preset in PRESETS if preset.name.endswith("/tiny-cpu")])
 def test_the_smallest_recipe_runs_to_its_end(tmp_path, name):
+    if name.startswith("export/") and find_converter() is None:
+        pytest.skip("llama.cpp is not set up on this machine: make export-tools")
     job = make_folder(tmp_path, yaml.safe_load(read_recipe_text(name)))
     assert job.run() == 0, job.sentence
-    assert job.dir.checkpoint_steps() or job.said("samples")
+    assert job.dir.checkpoint_steps() or job.said("samples") or list(job.dir.export.glob("*.gguf"))

@@ -41,7 +41,7 @@
   };
   const when = (at) => at ? new Date(at * 1000).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" }) : "";
   const share = (run) => run && run.max_steps ? Math.min(1, run.step / run.max_steps) : null;
-  const word = (run) => run.kind === "evaluate" && run.state === "running" ? "evaluating" : WORDS[run.state] || run.state;
+  const word = (run) => (run.state === "running" && { evaluate: "evaluating", export: "exporting" }[run.kind]) || WORDS[run.state] || run.state;
   const doing = (run) => (run.phase || "").split(": ").pop() || word(run);
   const elapsed = (run) => run.started_at ? (run.ended_at || Date.now() / 1000) - run.started_at : null;
 

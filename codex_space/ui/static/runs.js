@@ -244,6 +244,7 @@
           cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
           cell(row.on_disk && writes ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
             row.on_disk && writes ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
+            row.on_disk && writes ? el("a", { class: "cs-link", href: `#export/run:${id}@step-${row.step}` }, "Export") : null,
             row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));
     });
   });

@@ -47,8 +47,8 @@
   space.widget("links", (element, props, trigger) => {
     document.addEventListener("codex-place", (event) => {
       const { tab, rest } = event.detail;
-      if (!rest || !["train", "playground", "data", "evaluate"].includes(tab)) return;
-      if (tab === "evaluate" && !rest.startsWith("run:")) return; // one of its own list
+      if (!rest || !["train", "playground", "data", "evaluate", "export"].includes(tab)) return;
+      if (["evaluate", "export"].includes(tab) && !rest.startsWith("run:")) return; // one of its own list
       props.value = `${tab}/${rest}`; trigger("select", {});
     });
   });

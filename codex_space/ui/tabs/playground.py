@@ -45,7 +45,7 @@ class PlaygroundTab:
 
 def layout(tab: gr.Tab, chat: Chat) -> PlaygroundTab:
     """Lay out the model chooser, the conversation and the sampling drawer."""
-    found = chat.sources()
+    found = chat.sources(files=True)
     empty = make_html(_NO_MODEL, visible=not found, elem_id="chat-empty")
     history = gr.State([])
     with gr.Column(visible=bool(found), elem_classes="cs-card") as body:
@@ -140,7 +140,7 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
         ]
 
     def list_models(chosen: str | None) -> list[object]:
-        found = chat.sources()
+        found = chat.sources(files=True)
         known = [source.ref for source in found]
         # A known choice is left alone: a link may be setting it at this moment.
         keep = chosen in known or not known
