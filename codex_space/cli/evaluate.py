@@ -30,6 +30,8 @@ def evaluate(args: argparse.Namespace) -> int:
             temperature=args.temperature,
             max_new_tokens=args.max_new_tokens,
             problems=args.problems,
+            datasets=args.data,
+            metrics=args.metric,
         )
         return follow(ctx, runs.submit(ctx, text).id, as_json=args.json)
 

@@ -89,8 +89,15 @@ def _print_end(ctx: Context, run: Run) -> None:
     print(f"{run.id}: {run.state}, {run.step:,} steps{loss}, {summary['seconds']:.0f} s. {run.reason}".rstrip())
     for one in summary["evaluations"]:
         for score in one["scores"]:
-            interval = f"95 % interval {100 * score['low']:.1f} to {100 * score['high']:.1f}"
-            print(f"  step {one['step']}: {score['name']} pass@1 {100 * score['value']:.1f} %, {interval}")
+            print(f"  step {one['step']}: {_told(score)}")
         print(f"  step {one['step']}: {one['benchmark']} {one['state']}. {one['reason'] or one['protocol']}")
     for checkpoint in summary["checkpoints"]:
         print(f"  step {checkpoint['step']}: {checkpoint['path'] or 'only on the Hub'}  Hub: {checkpoint['hub']}")
+
+
+def _told(score: dict[str, Any]) -> str:
+    unit, (value, low, high) = score.get("unit"), (score["value"], score["low"], score["high"])
+    if unit and unit != "share":
+        return f"{score['name']} {value:.4g}, 95 % interval {low:.4g} to {high:.4g}"
+    what = score["name"] if unit else f"{score['name']} pass@1"
+    return f"{what} {100 * value:.1f} %, 95 % interval {100 * low:.1f} to {100 * high:.1f}"

@@ -136,7 +136,17 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--key-variable", metavar="NAME", default="OPENAI_API_KEY", help="environment variable that holds its key"
     )
     asked.add_argument("--concurrency", type=_at_least_1, default=4, help="requests to it at a time")
-    asked.add_argument("--benchmark", default="first-steps", help="first-steps, humaneval, humaneval+, mbpp, mbpp+")
+    asked.add_argument(
+        "--benchmark",
+        default="first-steps",
+        help="first-steps, humaneval, humaneval+, mbpp, mbpp+; of --data: perplexity, answers",
+    )
+    asked.add_argument(
+        "--data", action="append", default=[], metavar="REF", help="rows to measure: file, Hub id, dataset:NAME"
+    )
+    asked.add_argument(
+        "--metric", action="append", default=[], metavar="NAME", help="how answers are compared: bleu, rouge-l, ..."
+    )
     asked.add_argument("--problems", help="a problems file on this machine instead of the benchmark's own")
     asked.add_argument("--mode", default="auto", choices=("auto", "chat", "completion"))
     asked.add_argument("--limit", type=int, help="at most this many problems, spread over the benchmark")

@@ -406,12 +406,20 @@ class TokenizerRecipe(BaseRecipe):
     )
 
 
+MEASURED = ("perplexity", "answers")
+"""Benchmarks without problems of their own: they measure a model on the rows of a recipe's datasets."""
+
+
 class EvaluateRecipe(BaseRecipe, Asking):
-    """The share of a benchmark's problems a model solves."""
+    """The share of a benchmark's problems a model solves, or how well it does on rows of one's own."""
 
     kind: Literal["evaluate"]
     model: ModelSection = Field(description="What is asked: a run's checkpoint, a Hub id or a folder.")
-    benchmark: str = Field(default="first-steps", description="Its name, such as first-steps, humaneval+ or mbpp.")
+    benchmark: str = Field(
+        default="first-steps",
+        description="Its name, such as first-steps, humaneval+ or mbpp; perplexity (bits per byte) and answers (text metrics) "
+        "measure the rows of datasets.",
+    )
     problems: str | None = Field(
         default=None, description="A problems file on this machine instead of the benchmark's."
     )
@@ -423,8 +431,23 @@ class EvaluateRecipe(BaseRecipe, Asking):
         default=1.0, gt=0, le=1, description="Only the likeliest tokens up to this share are drawn from."
     )
     datasets: list[DatasetSection] = Field(
-        default=[], max_length=0, description="None: the problems are the benchmark's."
+        default=[], description="What perplexity and answers measure; none for all others, which bring their problems."
     )
+    metrics: list[str] = Field(
+        default=["exact-match", "token-f1", "bleu", "rouge-l", "chrf"],
+        min_length=1,
+        description="How answers are compared with the rows' own completions.",
+    )
+
+    @model_validator(mode="after")
+    def _rows_are_measured(self) -> "EvaluateRecipe":
+        if self.benchmark in MEASURED and not self.datasets:
+            raise ValueError(f"benchmark {self.benchmark} measures rows: name them in datasets")
+        if self.benchmark in MEASURED and (self.problems or self.num_samples > 1):
+            raise ValueError(f"benchmark {self.benchmark} takes neither problems nor more than one of num_samples")
+        if self.datasets and self.benchmark not in MEASURED:
+            raise ValueError(f"benchmark {self.benchmark} brings its problems: leave datasets out")
+        return self
 
     @model_validator(mode="after")
     def _samples_differ(self) -> "EvaluateRecipe":

@@ -46,6 +46,7 @@ ACCEPTED: dict[str, tuple[Format, ...]] = {
     "kto": ("unpaired_preference", "preference"),
     "pretrain": ("text", "prompt_completion", "messages"),
     "tokenizer": ("text", "prompt_completion", "messages"),
+    "evaluate": ("text", "prompt_completion", "messages"),
 }
 """What each kind of run learns from."""
 
@@ -371,6 +372,12 @@ def convert(row: Row, to: Format) -> Row:
     if have == "prompt_completion" and to == "messages":
         question = {"role": "user", "content": row["prompt"]}
         return {"messages": [question, {"role": "assistant", "content": row["completion"]}]}
+    if have == "messages" and to == "prompt_completion":
+        roles = [message["role"] for message in row["messages"]]
+        if roles == ["user", "assistant"]:
+            return {"prompt": row["messages"][0]["content"], "completion": row["messages"][1]["content"]}
+        cure = "Keep one request with its answer in each row."
+        raise DataError(f"a chat of {', '.join(roles)} is more than a prompt with its completion", cure=cure)
     raise DataError(f"rows of format {have} cannot become {to}", cure="Mix only sources of the same format.")
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from codex_space.core import durable
 from codex_space.core.errors import DataError
-from codex_space.core.recipe import BaseRecipe, DatasetSection, TrainingRecipe
+from codex_space.core.recipe import BaseRecipe, DatasetSection, EvaluateRecipe, TrainingRecipe
 from codex_space.data.formats import Format, Row, convert, format_of, require_kind, unpair
 from codex_space.data.sources import iter_keyed
 
@@ -171,6 +171,8 @@ class _Mix:
                 found.add(format_of(row))
                 require_kind(kind, format_of(row), section.path)
                 break
+        if isinstance(self._recipe, EvaluateRecipe) and self._recipe.benchmark == "answers":
+            return "prompt_completion"
         if not isinstance(self._recipe, TrainingRecipe) or kind == "pretrain":
             return "text"
         if kind == "kto":

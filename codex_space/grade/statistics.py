@@ -102,9 +102,15 @@ def mean_of(values: Sequence[float]) -> Scorer:
 
 
 def bootstrap(
-    score: Scorer, num_rows: int, *, seed: int = 0, num_resamples: int = NUM_RESAMPLES, level: float = LEVEL
+    score: Scorer,
+    num_rows: int,
+    *,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    level: float = LEVEL,
+    highest: float = 1.0,
 ) -> Interval | None:
-    """Return the percentile interval (Efron 1979) of a score in 0..1 over rows drawn anew, or None if it never moves.
+    """Return the percentile interval (Efron 1979) of a score in 0..`highest` over rows drawn anew, or None if it never moves.
 
     The resamples are shifted so that their mean is the score itself: a row drawn twice brings nothing new, so scores
     that count different things (distinct-k) are lower in every resample. The same seed gives the same interval.
@@ -122,7 +128,7 @@ def bootstrap(
     shift = score(rows) - math.fsum(found) / num_resamples
     tail = (1 - level) / 2
     low, high = (found[round(share * (num_resamples - 1))] + shift for share in (tail, 1 - tail))
-    return Interval(max(0.0, low), min(1.0, high), "bootstrap")
+    return Interval(max(0.0, low), min(highest, high), "bootstrap")
 
 
 @dataclass(frozen=True)

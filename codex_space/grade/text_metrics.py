@@ -49,15 +49,24 @@ def metric(name: str, what: str) -> Callable[[Callable[[Texts, Texts], Scorer]],
     return register
 
 
+def require(names: Texts) -> None:
+    """Refuse a name that is not registered.
+
+    Raises:
+        EvaluationError: With the nearest one that is.
+    """
+    for name in names:
+        if name not in METRICS:
+            raise EvaluationError(f"no metric is named {name!r}", where="metrics", cure=nearest(name, list(METRICS)))
+
+
 def score_texts(names: Texts, answers: Texts, references: Texts, *, seed: int = 0) -> dict[str, Score]:
     """Score answers against their references by the named metrics.
 
     Raises:
         EvaluationError: A name is not registered, there is no row, or the two lists are not of one length.
     """
-    for name in names:
-        if name not in METRICS:
-            raise EvaluationError(f"no metric is named {name!r}", cure=nearest(name, list(METRICS)))
+    require(names)
     if len(answers) != len(references):
         raise EvaluationError(f"there are {len(answers):,} answers and {len(references):,} references")
     if not answers:

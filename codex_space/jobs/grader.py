@@ -17,7 +17,7 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, GradeError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import EvaluateRecipe, parse_recipe
+from codex_space.core.recipe import MEASURED, EvaluateRecipe, parse_recipe
 from codex_space.grade import library
 from codex_space.grade.jobs import Verdict
 from codex_space.grade.library import PASS_RATE, PROTOCOL, RESULTS, SAMPLES, SCORES, VERDICTS
@@ -26,12 +26,13 @@ from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import jobs_of, run_canaries
 from codex_space.grade.statistics import pass_rate, wilson
+from codex_space.jobs.answer_file import AnswerFile
+from codex_space.jobs.measured import Measured
 from codex_space.store import evaluations, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.evaluations import Evaluation
 from codex_space.store.runs import FINAL
 
-MAX_CHUNK_BYTES = 8 << 20
 KS = (1, 10, 100)
 _FIELDS = ("task_id", "sample", "passed", "status", "why", "cpu_s", "wall_s", "rule", "flaw", "num_tokens")
 _log = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ class Grader:
         self._db, self._workspace = db, workspace
         self._workers = workers or max(1, len(os.sched_getaffinity(0)) - 1)
         self._sandbox: Sandbox | None = None
-        self._open: dict[tuple[str, int, str, float], _Work] = {}
+        self._open: dict[tuple[str, int, str, float], _Work | Measured] = {}
         self._is_closed = False
 
     def step(self, now: float) -> None:
@@ -79,11 +80,9 @@ class Grader:
             if not (job.evaluation(row.step, row.benchmark) / SAMPLES).is_file() and not is_over:
                 return
             work = self._open[_key(row)] = self._begin(row, run.recipe, job)
-        for verdict in self._verdicts(work):
-            told = work.take(verdict)
-            counts = {"num_graded": len(work.passed), "num_passed": work.num_passed, "num_live": work.num_live}
-            evaluations.add_verdict(self._db, row, told, **counts)
-        if len(work.passed) >= row.num_samples:
+        for told in work.graded() if isinstance(work, Measured) else self._verdicts(work):
+            evaluations.add_verdict(self._db, row, told, **work.counts)
+        if work.counts["num_graded"] >= row.num_samples:
             scores = work.scores()
             work.write_results(scores)
             points = [(PASS_RATE + score["name"], row.step, score["value"], now) for score in scores if score["k"] == 1]
@@ -93,17 +92,21 @@ class Grader:
                     metrics.add_points(self._db, row.run_id, points)
             del self._open[_key(row)]
         elif is_over:
-            reason = f"it ended after {len(work.passed):,} of {row.num_samples:,} answers"
+            reason = f"it ended after {work.counts['num_graded']:,} of {row.num_samples:,} answers"
             evaluations.fail(self._db, row, reason)
             del self._open[_key(row)]
 
-    def _verdicts(self, work: "_Work") -> Iterator[Verdict]:
+    def _verdicts(self, work: "_Work") -> Iterator[dict[str, Any]]:
         while samples := work.new_samples():
-            yield from self._running().grade(jobs_of(work.loaded.problems, samples, work.known))
+            for verdict in self._running().grade(jobs_of(work.loaded.problems, samples, work.known)):
+                yield work.take(verdict)
 
-    def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work":
+    def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work | Measured":
         """Read the problems, see the canaries sing, and start counting."""
         recipe = parse_recipe(recipe_text)
+        if isinstance(recipe, EvaluateRecipe) and recipe.benchmark in MEASURED:
+            evaluations.drop_verdicts(self._db, row)
+            return Measured(recipe, job.evaluation(row.step, row.benchmark), row.num_samples)
         path, limit = library.asked_of(recipe, row.benchmark, self._workspace.benchmarks)
         loaded = library.load(row.benchmark, path, limit)
         told = durable.read_json(job.evaluation(row.step, row.benchmark) / PROTOCOL) or {}
@@ -134,36 +137,27 @@ class _Work:
     """One evaluation that is being graded; begun again from its first answer after a restart."""
 
     def __init__(self, loaded: library.Loaded, known: References, folder: Path, per_task: int) -> None:
-        if folder.resolve() != folder.parents[2].resolve() / folder.relative_to(folder.parents[2]):
-            raise GradeError("the folder of its answers is a link", where=str(folder))
+        self._file = AnswerFile(folder, SAMPLES)
         self._per_task = per_task
         self.loaded, self.known, self._folder = loaded, known, folder
         self._task_ids = {problem.task_id for problem in loaded.problems}
         self._live = {problem.task_id for problem in loaded.problems if any(tests.live for tests in problem.tests)}
-        self._offset = 0
         self._rows: dict[str, dict[str, Any]] = {}
         self.passed: dict[str, Verdict] = {}
 
     @property
-    def num_passed(self) -> int:
+    def counts(self) -> dict[str, int]:
+        """How far it is."""
         last = list(self.loaded.benchmark.scores.values())[-1]
-        return sum(verdict.passed(last) for verdict in self.passed.values())
-
-    @property
-    def num_live(self) -> int:
-        return sum(self._rows[sample_id]["task_id"] in self._live for sample_id in self.passed)
+        return {
+            "num_graded": len(self.passed),
+            "num_passed": sum(verdict.passed(last) for verdict in self.passed.values()),
+            "num_live": sum(self._rows[sample_id]["task_id"] in self._live for sample_id in self.passed),
+        }
 
     def new_samples(self) -> list[Sample]:
         """Return the answers written since the last call; a line that is none of ours is passed over."""
-        try:
-            with durable.open_plain(self._folder / SAMPLES) as file:
-                file.seek(self._offset)
-                chunk = file.read(MAX_CHUNK_BYTES)
-        except FileNotFoundError:
-            return []
-        whole = chunk[: chunk.rfind(b"\n") + 1] or (chunk if len(chunk) == MAX_CHUNK_BYTES else b"")
-        self._offset += len(whole)
-        return [sample for row in library.read_lines(whole) if (sample := self._sample(row))]
+        return [sample for row in self._file.new_rows() if (sample := self._sample(row))]
 
     def _sample(self, row: dict[str, Any]) -> Sample | None:
         task_id, number, program = row.get("task_id"), row.get("sample"), row.get("program")

@@ -8,6 +8,7 @@ from pathlib import Path
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import (
+    MEASURED,
     BaseRecipe,
     EvaluateRecipe,
     ExportRecipe,
@@ -108,7 +109,7 @@ def reads_hub(recipe: BaseRecipe) -> bool:
 def benchmarks_of(recipe: BaseRecipe) -> list[str]:
     """Return the benchmarks whose problems are the program's to find."""
     if isinstance(recipe, EvaluateRecipe):
-        return [] if recipe.problems else [recipe.benchmark]
+        return [] if recipe.problems or recipe.benchmark in MEASURED else [recipe.benchmark]
     return recipe.evaluate.benchmarks if isinstance(recipe, TrainingRecipe) and recipe.evaluate else []
 
 

@@ -1,14 +1,15 @@
 """Ask models benchmarks, and show what became of it: scores, problems, answers, and one model against another."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import EvaluationError, GradeError, RunError
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import EvaluateRecipe, parse_recipe, render_recipe, validate
-from codex_space.grade import library, statistics
+from codex_space.core.recipe import MEASURED, EvaluateRecipe, parse_recipe, render_recipe, validate
+from codex_space.grade import library, statistics, text_metrics
 from codex_space.grade.library import SAMPLES
 from codex_space.jobs import references
 from codex_space.services.context import Context
@@ -20,12 +21,18 @@ from codex_space.store.runs import FINAL, Run
 MAX_FILE_BYTES = 256 << 20
 
 
+_MEASURED = {
+    "perplexity": ("Perplexity and bits per byte", "How well the model foresees texts of yours; bits per byte compare across tokenizers"),
+    "answers": ("Answers by text metrics", "Prompts of yours, each answer compared with the completion beside it"),
+}  # fmt: skip
+
+
 def benchmarks() -> list[dict[str, Any]]:
-    """Return {name, title, about, num_problems} of every benchmark."""
-    return [
-        {"name": entry.name, "title": entry.title, "about": entry.about, "num_problems": entry.num_problems}
-        for entry in library.entries()
-    ]
+    """Return {name, title, about, num_problems} of every benchmark; those that measure a dataset have no number."""
+    with_problems = [(entry.name, entry.title, entry.about, entry.num_problems) for entry in library.entries()]
+    of_rows = [(name, *_MEASURED[name], None) for name in MEASURED]
+    names = ("name", "title", "about", "num_problems")
+    return [dict(zip(names, each, strict=True)) for each in (*with_problems, *of_rows)]
 
 
 def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
@@ -38,15 +45,23 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
     temperature: float = 0.0,
     max_new_tokens: int = 512,
     problems: str | None = None,
+    datasets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
 ) -> str:
     """Return the recipe of an evaluation.
 
     Raises:
         RecipeError: A value is out of range.
         GradeError: There is no such benchmark.
+        EvaluationError: There is no such metric.
     """
-    library.find(benchmark)
+    text_metrics.require(metrics)
+    if benchmark not in MEASURED:
+        library.find(benchmark)
+    rows_of = {"datasets": [{"path": path} for path in datasets]} if datasets else {}
     values: dict[str, Any] = {
+        **rows_of,
+        **({"metrics": list(metrics)} if metrics else {}),
         "kind": "evaluate",
         "name": "",
         "model": {"model_name_or_path": ref},
@@ -257,6 +272,8 @@ def _model(row: Evaluation, run: Run | None, target: Run | None) -> str:
 
 
 def _loaded(ctx: Context, row: Evaluation, run: Run) -> library.Loaded:
+    if row.benchmark in MEASURED:
+        raise GradeError("texts that were measured have no problems", cure="Compare the figures and their intervals.")
     path, limit = library.asked_of(parse_recipe(run.recipe), row.benchmark, ctx.workspace.benchmarks)
     return library.load(row.benchmark, path, limit)
 

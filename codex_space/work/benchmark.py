@@ -48,6 +48,7 @@ class Examination:
         if not getattr(attempt.recipe, "problems", None):
             library.fetch(self._entry, cache, lambda one: _download(attempt, one))
         self.loaded = library.load(name, path, limit)
+        self.num_answers = len(self.loaded.problems) * self._drawn.get("num_samples", 1)
 
     def run(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]

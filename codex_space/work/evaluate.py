@@ -1,4 +1,4 @@
-"""Ask a model the problems of a benchmark: base models, full checkpoints, adapters on their base, in 4 bits too."""
+"""Ask a model the problems of a benchmark, or measure it on rows: base models, full checkpoints, adapters on their base, in 4 bits too."""
 
 from typing import Any, cast
 
@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from codex_space.core.recipe import EvaluateRecipe, ModelSection
-from codex_space.work import models, templates
+from codex_space.work import measure, models, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.benchmark import Examination
 
@@ -19,12 +19,10 @@ def run(attempt: Attempt) -> None:
     """
     recipe = attempt.recipe
     assert isinstance(recipe, EvaluateRecipe)  # noqa: S101  # narrows the type
-    drawn = {"num_samples": recipe.num_samples, "temperature": recipe.temperature, "top_p": recipe.top_p}
-    examination = Examination(attempt, recipe.benchmark, recipe, drawn)
-    total = len(examination.loaded.problems) * recipe.num_samples
+    asked = _read(attempt, recipe)
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
     model, tokenizer = _load(attempt, recipe.model)
-    attempt.say("ready", max_steps=total)
+    attempt.say("ready", max_steps=asked.num_answers)
     if attempt.check_only:
         return
     attempt.stop.is_training = True
@@ -32,9 +30,18 @@ def run(attempt: Attempt) -> None:
     def say_progress(count: int) -> None:
         attempt.say("log", step=count, metrics={})
 
-    count = examination.run(model, tokenizer, 0, say_progress)
-    stopped = {"stopped": True} if count < total else {}
+    count = asked.run(model, tokenizer, 0, say_progress)
+    stopped = {"stopped": True} if count < asked.num_answers else {}
     attempt.say("done", step=count, summary={}, **stopped)
+
+
+def _read(attempt: Attempt, recipe: EvaluateRecipe) -> Examination | measure.Texts | measure.Answers:
+    if recipe.benchmark == "perplexity":
+        return measure.Texts(attempt)
+    if recipe.benchmark == "answers":
+        return measure.Answers(attempt)
+    drawn = {"num_samples": recipe.num_samples, "temperature": recipe.temperature, "top_p": recipe.top_p}
+    return Examination(attempt, recipe.benchmark, recipe, drawn)
 
 
 def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -123,8 +123,9 @@ def test_rows_become_text_or_a_chat_and_nothing_else():
     assert convert(pair, "messages") == {"messages": CHAT}
     with pytest.raises(DataError, match="text cannot become messages"):
         convert({"text": "a"}, "messages")
-    with pytest.raises(DataError, match="messages cannot become prompt_completion"):
-        convert({"messages": CHAT}, "prompt_completion")
+    assert convert({"messages": CHAT}, "prompt_completion") == pair
+    with pytest.raises(DataError, match="user, assistant, user is more than a prompt"):
+        convert({"messages": [*CHAT, CHAT[0]]}, "prompt_completion")
 
 
 USER, GOOD, BAD = CHAT[0], CHAT[1], {"role": "assistant", "content": "no"}

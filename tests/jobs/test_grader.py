@@ -28,19 +28,19 @@ class Room:
         self.workspace, self.db = workspace, Database.open(workspace.database)
         self.grader = Grader(self.db, workspace, workers=1)
 
-    def add(self, recipe=RECIPE, kind="evaluate", step=0, num_samples=6, at=NOW):
+    def add(self, recipe=RECIPE, kind="evaluate", step=0, num_samples=6, at=NOW, benchmark="first-steps"):
         run_id = new_run_id(kind, at)
         self.job(run_id).root.mkdir()
         runs.insert_run(self.db, id=run_id, name="asked", kind=kind, recipe=recipe, repo_id=None, now=at)
         for state in ("preflight", "running"):
             runs.change_state(self.db, run_id, state, now=at)
-        self.begin(run_id, step, num_samples, at)
+        self.begin(run_id, step, num_samples, at, benchmark)
         return run_id
 
-    def begin(self, run_id, step, num_samples, at):
+    def begin(self, run_id, step, num_samples, at, benchmark="first-steps"):
         target = (run_id, step) if step else (None, 0)
         evaluations.start(
-            self.db, run_id, step, "first-steps", target=target, num_samples=num_samples, protocol="greedy", now=at
+            self.db, run_id, step, benchmark, target=target, num_samples=num_samples, protocol="greedy", now=at
         )
 
     def job(self, run_id):

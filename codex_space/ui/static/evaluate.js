@@ -1,7 +1,7 @@
 // The Evaluate tab: the list of evaluations is polled; of the chosen one, all else is asked for whenever its line changes.
 (() => {
   const space = window.codexSpace;
-  const { el, setText, count, when, percent, interval, headline } = space;
+  const { el, setText, count, when, figure, interval, headline } = space;
   const all = new space.Poll("/api/evaluations", (_, body) => body.evaluations);
   // What the three widgets on the right draw: `body` is the whole answer, `entry` its line in the list until that is there.
   const shown = { key: null, entry: null, body: null, entries: [] };
@@ -17,7 +17,8 @@
     return [one.run_state === "running" ? "queued" : one.run_state, space.WORDS[one.run_state === "running" ? "queued" : one.run_state] || one.run_state];
   };
   const badge = (one) => { const [state, word] = stateOf(one); return el("span", { class: "cs-state", "data-state": state }, word); };
-  const progress = (one) => one.num_graded || isOver(one) ? `${count(one.num_graded)} of ${count(one.num_samples)} graded, ${count(one.num_passed)} solved` : "waits for its turn";
+  const MEASURED = new Set(["perplexity", "answers"]);
+  const progress = (one) => one.num_graded || isOver(one) ? `${count(one.num_graded)} of ${count(one.num_samples)} ${MEASURED.has(one.benchmark) ? "measured" : `graded, ${count(one.num_passed)} solved`}` : "waits for its turn";
   const part = (one) => one.num_samples ? one.num_graded / one.num_samples : 0;
 
   const load = async (key, entry) => {
@@ -62,7 +63,7 @@
       list.replaceChildren(...shown.entries.map((one) => {
         const score = one.state === "done" ? headline(one) : null;
         return el("button", { type: "button", class: "cs-item", "data-key": one.key, "aria-pressed": String(one.key === shown.key), onclick: () => choose(one.key) },
-          el("span", { class: "cs-run-top" }, el("b", {}, one.model), score ? el("strong", {}, percent(score.value)) : badge(one)),
+          el("span", { class: "cs-run-top" }, el("b", {}, one.model), score ? el("strong", {}, figure(score)) : badge(one)),
           el("span", { class: "cs-run-sub" }, el("span", {}, [one.benchmark, score ? null : progress(one)].filter(Boolean).join(" \u00b7 ")), score ? el("span", {}, interval(score)) : null),
           isOver(one) ? null : el("span", { class: "cs-bar" }, el("i", { style: `width:${part(one) * 100}%` })));
       }));
@@ -82,14 +83,16 @@
 
   const range = (score) => el("span", { class: "cs-range", "aria-hidden": "true" },
     el("i", { style: `left:${score.low * 100}%;width:${(score.high - score.low) * 100}%` }), el("b", { style: `left:${score.value * 100}%` }));
+  const isShare = (score) => !score.unit || score.unit === "share";
   const claim = (one, score) => {
+    if (score.unit) return `${score.name}, measured on ${count(score.num_problems)} row${score.num_problems === 1 ? "" : "s"}; the interval says how far other rows of the same kind would move it.`;
     const points = Math.round((score.high - score.low) * 50), problems = shown.body?.problems.length;
     const size = problems ? `${count(problems)} problem${problems === 1 ? "" : "s"}` : "These problems";
     return `${size} tell the true rate to about \u00b1${points} point${points === 1 ? "" : "s"}, under this protocol only: a smaller gap to another score can be chance, and Against tests whether it is.`;
   };
   const table = (scores) => el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Other scores" }, el("table", { class: "cs-table cs-parts" },
     el("thead", {}, el("tr", {}, ["Part", "Score", "95 % interval", ""].map((name) => el("th", { scope: "col" }, name)))),
-    el("tbody", {}, scores.map(([name, score]) => el("tr", {}, el("td", {}, name), el("td", {}, el("b", {}, percent(score.value))), el("td", { class: "cs-faint" }, interval(score)), el("td", { class: "cs-wide" }, range(score)))))));
+    el("tbody", {}, scores.map(([name, score]) => el("tr", {}, el("td", {}, name), el("td", {}, el("b", {}, figure(score))), el("td", { class: "cs-faint" }, interval(score)), el("td", { class: "cs-wide" }, isShare(score) ? range(score) : null))))));
   const named = (one, name) => { const rest = name.slice(one.benchmark.length + 1); return name.startsWith(`${one.benchmark} `) && rest ? rest.charAt(0).toUpperCase() + rest.slice(1) : name; };
 
   space.widget("evaluate-result", (element, props, trigger) => {
@@ -126,12 +129,12 @@
       why.hidden = !one.reason; setText(why, one.reason || ""); why.dataset.state = one.state === "failed" && one.run_state !== "stopped" ? "failed" : one.run_state;
       const main = one.state === "done" ? headline(one) : null;
       score.hidden = !main;
-      if (main) score.replaceChildren(el("div", { class: "cs-score-value" }, el("strong", {}, percent(main.value)), el("span", {}, `95 % interval ${interval(main)}`), range(main)), el("p", {}, claim(one, main)));
+      if (main) score.replaceChildren(el("div", { class: "cs-score-value" }, el("strong", {}, figure(main)), el("span", {}, `95 % interval ${interval(main)}`), isShare(main) ? range(main) : null), el("p", {}, claim(one, main)));
       const others = one.scores.filter((each) => each !== main);
       parts.hidden = !others.length; parts.replaceChildren(...(others.length ? [table(others.map((each) => [named(one, each.name), each]))] : []));
       protocol.hidden = !one.protocol; setText(oneLine, one.protocol || "");
-      facts.replaceChildren(...fact("Protocol", one.protocol || ""), ...fact("Samples", `${count(one.num_samples)} asked for, ${count(one.num_graded)} graded, ${count(one.num_passed)} passed`),
-        ...fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} had tests that hold the solution\u2019s own objects, which is weaker: they stay with the solution and the tests see handles` : "every answer ran in a process that never saw the tests"),
+      facts.replaceChildren(...fact("Protocol", one.protocol || ""), ...(MEASURED.has(one.benchmark) ? [] : fact("Samples", `${count(one.num_samples)} asked for, ${count(one.num_graded)} graded, ${count(one.num_passed)} passed`)),
+        ...(MEASURED.has(one.benchmark) ? [] : fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} had tests that hold the solution\u2019s own objects, which is weaker: they stay with the solution and the tests see handles` : "every answer ran in a process that never saw the tests")),
         ...fact("Run", el("a", { class: "cs-link", href: `#runs/${one.run_id}` }, one.run_name)));
     };
     document.addEventListener("codex-evaluation", draw); draw();

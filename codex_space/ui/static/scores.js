@@ -6,9 +6,12 @@
   // Of a benchmark's scores, the one that bears its name.
   space.headline = (one) => one.scores.find((score) => score.name === one.benchmark) || one.scores[0];
   space.percent = (value, digits = 1) => `${(100 * value).toFixed(digits)} %`;
-  space.interval = (score) => `${space.percent(score.low, 0).slice(0, -2)} to ${space.percent(score.high, 0)}`;
+  // A score with a unit is no pass rate; "share" is shown in percent like one.
+  space.figure = (score) => !score.unit || score.unit === "share" ? space.percent(score.value) : String(Number(score.value.toPrecision(4)));
+  space.interval = (score) => !score.unit || score.unit === "share" ? `${space.percent(score.low, 0).slice(0, -2)} to ${space.percent(score.high, 0)}`
+    : `${Number(score.low.toPrecision(4))} to ${Number(score.high.toPrecision(4))} ${score.unit}`;
   // [{step, benchmark, value, low, high}] of a run's snapshot, in the order of steps
-  space.scoresOf = (body) => (body?.evaluations || []).filter((one) => one.state === "done" && one.scores.length)
+  space.scoresOf = (body) => (body?.evaluations || []).filter((one) => one.state === "done" && one.scores.length && !one.scores[0].unit)
     .map((one) => ({ ...space.headline(one), step: one.step, benchmark: one.benchmark })).sort((a, b) => a.step - b.step);
 
   space.widget("runs-scores", (element) => {

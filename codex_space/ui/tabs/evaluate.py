@@ -6,11 +6,13 @@ from typing import Any
 import gradio as gr
 
 from codex_space.core.errors import CodexError, ModelError
+from codex_space.core.recipe import MEASURED
 from codex_space.services import evaluations, runs
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs.playground import choices_of
+from codex_space.ui.tabs.train_form import dataset_choices
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import evaluate as view
 from codex_space.ui.views.markup import render_notice
@@ -26,6 +28,7 @@ class EvaluateTab:
     source: gr.Dropdown
     benchmark: gr.Dropdown
     about: gr.HTML
+    data: gr.Dropdown
     mode: gr.Radio
     limit: gr.Textbox
     num_samples: gr.Number
@@ -42,6 +45,7 @@ class EvaluateTab:
         return [
             self.source,
             self.benchmark,
+            self.data,
             self.mode,
             self.limit,
             self.num_samples,
@@ -66,6 +70,10 @@ def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
                     info="The problems; each answer is run against its tests in the sandbox.",
                 )  # fmt: skip
                 about = make_html(view.render_about(known, first), elem_id="evaluate-about")
+                data = gr.Dropdown(
+                    [], label="Rows to measure", allow_custom_value=True, visible=False, elem_id="evaluate-data",
+                    info="A dataset of yours, a sample set, a file on this machine or a Hub dataset.",
+                )  # fmt: skip
                 mode = gr.Radio(
                     view.MODES, value="auto", label="Prompt", elem_id="evaluate-mode",
                     info="Chat asks through the model's chat template, completion lets it go on with the code; auto takes chat where there is a template.",
@@ -93,7 +101,7 @@ def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
             with gr.Column(elem_classes="cs-card", elem_id="evaluate-problems-card"):
                 make_html(html_template="", js_on_load=widget("evaluate-problems"), elem_id="evaluate-problems")
     return EvaluateTab(
-        tab, source, benchmark, about, mode, limit, samples, heat, most, go, result, listing, shown
+        tab, source, benchmark, about, data, mode, limit, samples, heat, most, go, result, listing, shown
     )  # fmt: skip
 
 
@@ -128,9 +136,12 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
         runs.stop(ctx, run_id)
 
     tab.tab.select(list_models, tab.source, tab.source, **quiet)
-    tab.benchmark.input(
-        lambda name: view.render_about(evaluations.benchmarks(), name), tab.benchmark, tab.about, **quiet
-    )
+
+    def show_about(name: str) -> tuple[str, gr.Dropdown]:
+        is_measured = name in MEASURED
+        return view.render_about(evaluations.benchmarks(), name), gr.Dropdown(dataset_choices(ctx), visible=is_measured)
+
+    tab.benchmark.input(show_about, tab.benchmark, [tab.about, tab.data], **quiet)
     tab.go.click(
         lambda *asked: _evaluate(ctx, *asked),
         tab.asked,
@@ -142,7 +153,7 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
 
 
 def _evaluate(
-    ctx: Context, ref: str | None, benchmark: str, mode: str, limit: str, *sampling: float | None
+    ctx: Context, ref: str | None, benchmark: str, data: str | None, mode: str, limit: str, *sampling: float | None
 ) -> tuple[str, object]:
     """Return the message, and the run to show where there is one."""
     num_samples, temperature, max_new_tokens = sampling
@@ -152,6 +163,7 @@ def _evaluate(
         text = evaluations.recipe_text(
             str(ref).strip(),
             benchmark,
+            datasets=[data.strip()] if data and benchmark in MEASURED else [],
             mode=mode,
             limit=view.read_limit(limit or ""),
             num_samples=int(num_samples or 1),

@@ -103,7 +103,7 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             **show("vocab_size"),
         )
     made["datasets"] = gr.Dropdown(
-        _dataset_choices(ctx),
+        dataset_choices(ctx),
         label="Datasets",
         multiselect=True,
         allow_custom_value=True,
@@ -264,7 +264,7 @@ def form_values(ctx: Context, form: Form, before: Form | None) -> list[Any]:
 
     A field that the text did not change is left alone, because somebody may be typing in it; None fills all.
     """
-    choices = {"base": _base_choices, "tokenizer": _tokenizer_choices, "datasets": _dataset_choices}
+    choices = {"base": _base_choices, "tokenizer": _tokenizer_choices, "datasets": dataset_choices}
     updates: list[Any] = []
     for known in fields(FormFields):
         update: dict[str, Any] = {}
@@ -317,7 +317,8 @@ def _tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
     return [*[(f"{run.name} (trained here)", f"run:{run.id}") for run in made], *fresh]
 
 
-def _dataset_choices(ctx: Context) -> list[tuple[str, str]]:
+def dataset_choices(ctx: Context) -> list[tuple[str, str]]:
+    """Return (label, reference) of a person's datasets, of the sample sets and of the standard library."""
     own = [(f"{info.name}, {info.num_rows:,} rows", f"dataset:{info.name}") for info in datasets.list_datasets(ctx)]
     samples = [(f"sample: {path.stem}", f"sample:{path.stem}") for path in sorted(share_dir("data").glob("*.jsonl"))]
     return [*own, *samples, ("the Python standard library's source", "builtin:python-stdlib")]
