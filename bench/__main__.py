@@ -16,6 +16,7 @@ NAMES = (
     "grading",
     "fit",
     "export",
+    "stdlib",
 )
 WHEN_NAMED = ("gpu", "soak")
 """Wants a GPU; takes ten minutes."""

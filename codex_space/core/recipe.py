@@ -90,6 +90,13 @@ class DatasetSection(Section):
     weight: float = Field(
         default=1.0, gt=0, description="How often each of its rows is used: 1 once, 0.5 half of them, 2 twice."
     )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Of a blend for pretraining: the share of all text (in bytes) that comes from here. Each source has one, and they "
+        "add up to 1.",
+    )
     columns: dict[str, str] = Field(
         default_factory=dict, description="Renames: our column name to the file's, such as {prompt: question}."
     )
@@ -235,6 +242,20 @@ class BaseRecipe(Section):
     def sources(self) -> list[DatasetSection]:
         """Every source that rows are read from."""
         return self.datasets
+
+    @model_validator(mode="after")
+    def _shares_are_a_whole(self) -> "BaseRecipe":
+        shares = [section.share for section in self.datasets]
+        given = [share for share in shares if share is not None]
+        if not given:
+            return self
+        if getattr(self, "kind", "") not in {"pretrain", "tokenizer"}:
+            raise ValueError("datasets.share is for pretraining and tokenizers: set weight, which counts rows")
+        if len(given) < len(shares) or any(section.weight != 1 for section in self.datasets):
+            raise ValueError("where one source has a share, each has one and none a weight")
+        if abs(sum(given) - 1) > 1e-3:
+            raise ValueError(f"the shares of the sources add up to {sum(given):g} and not to 1")
+        return self
 
 
 class TrainingRecipe(BaseRecipe):

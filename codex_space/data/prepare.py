@@ -133,12 +133,33 @@ class _Mix:
                 cure = f"A row is repeated {MAX_WEIGHT} times at most."
                 raise DataError(f"the weight {section.weight:g} is too large", where=section.path, cure=cure)
         self.format = self._common_format()
+        self._datasets = self._blend() if recipe.datasets and recipe.datasets[0].share else recipe.datasets
+
+    def _blend(self) -> list[DatasetSection]:
+        """Return the sources with weights that give each its share of all bytes: the scarcest is used whole, none twice.
+
+        Raises:
+            DataError: A source holds nothing.
+        """
+        wanted: list[float] = []
+        for section in self._recipe.datasets:
+            rows = iter_keyed(section, self._workspace, self._fetched)
+            size = sum(len(convert(row, "text")["text"].encode()) for _, row in rows)
+            if not size:
+                cure = "Add rows to it, or take it out of the blend."
+                raise DataError("this source of the blend holds no text", where=section.path, cure=cure)
+            wanted.append((section.share or 0) / size)
+        weights = [each / max(wanted) for each in wanted]
+        return [
+            section.model_copy(update={"weight": weight})
+            for section, weight in zip(self._recipe.datasets, weights, strict=True)
+        ]
 
     def write(self, out: Path, fraction: float) -> tuple[float, int, int]:
         """Write both files; return the lowest place of any row and the two counts."""
         lowest = 1.0
         with _Writer(out / TRAIN, self.format) as train, _Writer(out / VALIDATION, self.format) as validation:
-            for place, times, row in self._rows(self._recipe.datasets):
+            for place, times, row in self._rows(self._datasets):
                 lowest = min(lowest, place)
                 if place < fraction:
                     validation.add(row)

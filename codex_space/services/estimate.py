@@ -43,6 +43,15 @@ def estimate(ctx: Context, text: str, *, overrides: list[str] | None = None, har
     return core.estimate(recipe, find_shape(ctx, recipe), machine, count_rows(ctx, recipe))
 
 
+def vocabulary(ctx: Context, tokenizer: str) -> int:
+    """Return the entries of the tokenizer a pretraining recipe names.
+
+    Raises:
+        ModelError: It is not on this machine.
+    """
+    return _FRESH_VOCAB.get(tokenizer) or _tokenizer_size(ctx, tokenizer)
+
+
 def refresh_prices(ctx: Context) -> int:
     """Ask the Hub what its machines cost now, keep it in the workspace, and return how many it named.
 
@@ -82,8 +91,7 @@ def find_shape(ctx: Context, recipe: TuningRecipe | PretrainRecipe) -> Shape:
     """
     if isinstance(recipe, PretrainRecipe):
         architecture = read_architecture(recipe.architecture)
-        vocab = _FRESH_VOCAB.get(recipe.tokenizer) or _tokenizer_size(ctx, recipe.tokenizer)
-        return architecture.shape(vocab)
+        return architecture.shape(vocabulary(ctx, recipe.tokenizer))
     ref = recipe.model.model_name_or_path
     if ref.startswith("fresh:"):
         return _fresh(ref.partition(":")[2], _FRESH_VOCAB["fresh:bytes"])

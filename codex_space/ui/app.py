@@ -6,7 +6,7 @@ from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import shows_errors
-from codex_space.ui.tabs import data, evaluate, export, playground, runs, space, start, train
+from codex_space.ui.tabs import data, evaluate, export, playground, pretrain, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
 
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
@@ -30,6 +30,8 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
                 data_tab = data.layout()
             with gr.Tab("Train", id="train", elem_id="train-tab") as train_item:
                 train_tab = train.layout(train_item, ctx)
+            with gr.Tab("Pretrain", id="pretrain", elem_id="pretrain-tab") as pretrain_item:
+                pretrain_tab = pretrain.layout(pretrain_item, ctx)
             with gr.Tab("Runs", id="runs", elem_id="runs-tab"):
                 runs_tab = runs.layout()
             with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab") as evaluate_item:
@@ -43,6 +45,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
         start.wire(start_tab, demo, ctx)
         data.wire(data_tab, ctx)
         train.wire(train_tab, demo, ctx, tokens)
+        pretrain.wire(pretrain_tab, ctx)
         runs.wire(runs_tab, ctx, train_tab.text)
         evaluate.wire(evaluate_tab, ctx, chat)
         export.wire(export_tab, ctx, chat)

@@ -6,7 +6,7 @@ import json
 import pyarrow.parquet as pq
 import pytest
 
-from codex_space.core.errors import DataError
+from codex_space.core.errors import DataError, RecipeError
 from codex_space.core.recipe import validate
 from codex_space.data import prepare
 from codex_space.data.prepare import prepare_rows, read_prepared
@@ -276,3 +276,42 @@ def test_a_kind_that_cannot_learn_from_pairs_says_which_can(tmp_path, kind):
     with pytest.raises(DataError, match=f"kind {kind} learns from") as caught:
         prepare_rows(recipe(path, kind=kind), None, tmp_path / "out")
     assert "Set kind: dpo or orpo or reward or kto" in caught.value.cure
+
+
+def test_a_blend_gives_each_source_its_share_of_the_bytes(tmp_path):
+    code = write(tmp_path, "code.jsonl", [{"text": f"code {n} " + "x" * 200} for n in range(400)])
+    text = write(tmp_path, "text.jsonl", [{"text": f"text {n} " + "y" * 50} for n in range(300)])
+    asks = write(tmp_path, "asks.jsonl", [{"prompt": f"ask {n}", "completion": "z" * 90} for n in range(300)])
+    shares = {code: 0.7, text: 0.2, asks: 0.1}
+    values = recipe(code, kind="pretrain", fraction=0).model_dump(by_alias=True)
+    blended = validate({**values, "datasets": [{"path": str(path), "share": part} for path, part in shares.items()]})
+    found = prepare_rows(blended, None, tmp_path / "out")
+    sizes = dict.fromkeys(("code", "text", "ask "), 0)
+    for row in rows_of(found.train):
+        sizes[row["text"][:4]] += len(row["text"])
+    whole = sum(sizes.values())
+    assert [round(size / whole, 2) for size in sizes.values()] == pytest.approx([0.7, 0.2, 0.1], abs=0.03)
+    assert max(sizes["code"] / (400 * 208), sizes["text"] / (300 * 58)) > 0.85, "the scarcest source is used whole"
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ([{"share": 0.7}, {"share": 0.7}], "add up to 1.4 and not to 1"),
+        ([{"share": 0.7}, {}], "each has one"),
+        ([{"share": 0.7, "weight": 2}, {"share": 0.3}], "none a weight"),
+    ],
+)
+def test_shares_that_are_no_whole_are_refused(sources, said):
+    values = recipe("a.jsonl", kind="pretrain", fraction=0).model_dump(by_alias=True)
+    with pytest.raises(RecipeError, match=said):
+        validate({**values, "datasets": [{"path": "a.jsonl", **each} for each in sources]})
+
+
+def test_an_empty_source_of_a_blend_is_named(tmp_path):
+    full, empty = write(tmp_path, "full.jsonl", [{"text": "t"}]), write(tmp_path, "empty.jsonl", [])
+    values = recipe(full, kind="pretrain", fraction=0).model_dump(by_alias=True)
+    blended = validate({**values, "datasets": [{"path": str(full), "share": 0.5}, {"path": str(empty), "share": 0.5}]})
+    with pytest.raises(DataError, match="holds no text") as caught:
+        prepare_rows(blended, None, tmp_path / "out")
+    assert "empty.jsonl" in str(caught.value)

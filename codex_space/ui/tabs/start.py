@@ -22,8 +22,8 @@ _OWN = (
     "<ul class=cs-links>"
     "<li><a class=cs-link href='#train/recipe/tokenizer/stdlib'>Learn a tokenizer</a>"
     "<span class=cs-faint>under a minute</span></li>"
-    "<li><a class=cs-link href='#train/recipe/pretrain/stdlib-cpu'>Pretrain a base model</a>"
-    "<span class=cs-faint>4M parameters, minutes</span></li>"
+    "<li><a class=cs-link href='#pretrain'>Pretrain a base model</a>"
+    "<span class=cs-faint>one dial: size, text, cost</span></li>"
     "<li><a class=cs-link href='#train/recipe/sft/first-chat-cpu'>Tune it to chat</a>"
     "<span class=cs-faint>two to four minutes</span></li></ul>"
 )

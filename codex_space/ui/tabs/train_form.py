@@ -89,7 +89,7 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             list_architectures(), label="Architecture", info="Shape and size of the new model.", **show("architecture")
         )
         made["tokenizer"] = gr.Dropdown(
-            _tokenizer_choices(ctx),
+            tokenizer_choices(ctx),
             label="Tokenizer",
             allow_custom_value=True,
             info="A tokenizer run of yours, a Hub id, or a folder.",
@@ -264,7 +264,7 @@ def form_values(ctx: Context, form: Form, before: Form | None) -> list[Any]:
 
     A field that the text did not change is left alone, because somebody may be typing in it; None fills all.
     """
-    choices = {"base": _base_choices, "tokenizer": _tokenizer_choices, "datasets": dataset_choices}
+    choices = {"base": _base_choices, "tokenizer": tokenizer_choices, "datasets": dataset_choices}
     updates: list[Any] = []
     for known in fields(FormFields):
         update: dict[str, Any] = {}
@@ -311,7 +311,8 @@ def _as_choices(bases: list[models.Base]) -> list[tuple[str, str]]:
     return [(f"{base.label} ({base.note})", base.ref) for base in bases]
 
 
-def _tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
+def tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
+    """Return (label, reference) of those trained here, newest first, then of those made on the spot."""
     fresh = [("learnt from the same rows", "fresh:bpe"), ("single bytes, nothing to learn", "fresh:bytes")]
     made = [run for run in runs.list_runs(ctx, limit=200) if run.kind == "tokenizer" and run.state == "succeeded"]
     return [*[(f"{run.name} (trained here)", f"run:{run.id}") for run in made], *fresh]
