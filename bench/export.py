@@ -42,7 +42,7 @@ def main() -> None:
                 figures |= _measure_conversion(base, folder)
             for made in (base, adapter):
                 subprocess.run(["rm", "-rf", str(made)], check=True)
-    write_result("export", figures)
+            write_result("export", figures)
 
 
 def _measure_conversion(model: Path, folder: Path) -> dict[str, Any]:

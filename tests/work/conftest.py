@@ -91,6 +91,18 @@ def _own_signals():
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, small enough to fill."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("only root can mount a small disk to fill")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
 def make_job(tmp_path):
     """Make a job folder from a recipe's values, on the rows given."""
     return functools.partial(make_folder, tmp_path)

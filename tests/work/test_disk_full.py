@@ -1,24 +1,10 @@
 """A disk that is full while a checkpoint is written."""
 
-import subprocess
-
 import pytest
 
 from tests.work.conftest import chat_rows, make_folder, sft_recipe, weights
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of its own, small enough to fill."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, check=False)
-    if made.returncode:
-        pytest.skip("only root can mount a small disk to fill")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_ends_the_run_with_that_sentence_and_harms_no_earlier_checkpoint(small_disk):

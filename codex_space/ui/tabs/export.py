@@ -111,7 +111,7 @@ def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
 
 
 def _export(
-    ctx: Context, ref: str | None, kinds: list[str], name: str, system: str, imatrix: bool
+    ctx: Context, ref: str | None, kinds: list[str], name: str | None, system: str | None, imatrix: bool
 ) -> tuple[str, object]:
     """Return the message, and the export to show where there is one."""
     try:
@@ -119,7 +119,9 @@ def _export(
             raise ModelError("no model is chosen", cure="Choose a checkpoint, or write a Hub id.")
         if not kinds:
             raise RecipeError("no type is ticked", cure="Q4_K_M is the usual choice.")
-        text = exports.recipe_text(str(ref).strip(), kinds, name=name.strip(), system=system.strip(), imatrix=imatrix)
+        text = exports.recipe_text(
+            str(ref).strip(), kinds, name=(name or "").strip(), system=(system or "").strip(), imatrix=imatrix
+        )
         run = runs.submit(ctx, text, request_key=view.press_key(text, runs.list_runs(ctx, search="-export-")))
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error)), gr.skip()
