@@ -17,7 +17,12 @@ def export(args: argparse.Namespace) -> int:
     with opened(args, own=True) as ctx:
         kinds = [name.strip().upper() for name in args.gguf.split(",") if name.strip()]
         text = exports.recipe_text(
-            reference(ctx, args.model), kinds, name=args.name, system=args.system, imatrix=args.imatrix
+            reference(ctx, args.model),
+            kinds,
+            name=args.name,
+            system=args.system,
+            imatrix=args.imatrix,
+            repo_id=args.push,
         )
         run_id = runs.submit(ctx, text).id
         code = follow(ctx, run_id, as_json=args.json, tell=_tell)

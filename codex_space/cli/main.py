@@ -162,6 +162,7 @@ def _add_export(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     exported.add_argument("--gguf", default="Q8_0,Q4_K_M", metavar="TYPES", help="such as F16,Q8_0,Q4_K_M")
     exported.add_argument("--name", default="", help="beginning of the files' names; default: the run's")
     exported.add_argument("--system", default="", help="system prompt for Ollama")
+    exported.add_argument("--push", default="", metavar="OWNER/NAME", help="repository the files go to, made private")
     exported.add_argument("--imatrix", action="store_true", help="quantise by an importance matrix")
     _add_json(exported)
 

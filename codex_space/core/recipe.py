@@ -498,6 +498,7 @@ class ExportRecipe(BaseRecipe):
         description="Context Ollama opens, in tokens; empty for the model's own, at most 8192.",
     )
     datasets: list[DatasetSection] = Field(default=[], max_length=8, description="Rows for the importance matrix.")
+    hub: HubSection | None = Field(default=None, description="Where the files are pushed; empty keeps them here.")
 
     @model_validator(mode="after")
     def _types_are_known(self) -> "ExportRecipe":

@@ -47,7 +47,7 @@ class Origin:
     facts: tuple[tuple[str, str], ...] = ()
 
 
-def render_gguf_card(results: Mapping[str, Any], origin: Origin) -> str:
+def render_gguf_card(results: Mapping[str, Any], origin: Origin, *, repo_id: str = "") -> str:
     """Return the README beside GGUF files: what each was found to be against the model, and how to run it."""
     offered = [row for row in results["files"] if row["passed"]]
     front: dict[str, Any] = {"library_name": "gguf", "pipeline_tag": "text-generation"}
@@ -64,7 +64,7 @@ def render_gguf_card(results: Mapping[str, Any], origin: Origin) -> str:
     )
     reference = results["reference"]
     lines = "\n\n".join(
-        f"**{name}**\n\n```\n{text}\n```" for name, text in use_lines(results["name"], results["usual"])
+        f"**{name}**\n\n```\n{text}\n```" for name, text in use_lines(results["name"], results["usual"], repo_id)
     )
     whence = f" of [{origin.model}](https://huggingface.co/{origin.model})" if origin.model else ""
     pinned = f" at `{origin.revision}`" if origin.revision else ""

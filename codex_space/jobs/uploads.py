@@ -10,12 +10,12 @@ from pathlib import Path
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, WorkspaceError
 from codex_space.core.paths import MANIFEST, JobDir, Workspace
-from codex_space.core.recipe import HubSection, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import ExportRecipe, HubSection, TrainingRecipe, parse_recipe
 from codex_space.hub.cards import render_card, share_recipe
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import push_rows
 from codex_space.hub.manifest import read_manifest
-from codex_space.hub.push import push_checkpoint
+from codex_space.hub.push import CARD, push_checkpoint
 from codex_space.jobs.spool import has_resume_state, remove_spooled, spooled_steps, thin
 from codex_space.store.checkpoints import (
     Checkpoint,
@@ -92,7 +92,7 @@ class Uploader:
     def _push(self, row: Checkpoint) -> str:
         job = self._workspace.job(row.run_id)
         run = read_run(self._db, row.run_id)
-        recipe, section = _training_recipe(run)
+        recipe, section = _pushing_recipe(run)
         folder = _folder(job, row.step)
         hub = self._hub_factory()
         if section.keep_rows:
@@ -103,7 +103,7 @@ class Uploader:
             hub,
             folder,
             repo_id=section.repo_id,
-            card=render_card(recipe, read_manifest(folder), repo_id=section.repo_id, recipe_text=text),
+            card=_card(recipe, job, folder, section, text),
             recipe_text=text,
             with_resume=row.step >= max(there, default=0) and has_resume_state(folder),
         )
@@ -119,9 +119,15 @@ class Uploader:
                 remove_spooled(job, step)
 
 
-def _training_recipe(run: Run) -> tuple[TrainingRecipe, HubSection]:
+def _card(recipe: TrainingRecipe | ExportRecipe, job: JobDir, folder: Path, section: HubSection, text: str) -> str:
+    if isinstance(recipe, ExportRecipe):  # the worker wrote it, with what was proven of each file
+        return (job.export / CARD).read_text(encoding="utf-8")
+    return render_card(recipe, read_manifest(folder), repo_id=section.repo_id, recipe_text=text)
+
+
+def _pushing_recipe(run: Run) -> tuple[TrainingRecipe | ExportRecipe, HubSection]:
     recipe = parse_recipe(run.recipe)
-    if not isinstance(recipe, TrainingRecipe) or recipe.hub is None:
+    if not isinstance(recipe, TrainingRecipe | ExportRecipe) or recipe.hub is None:
         raise HubError("the recipe names no repository", where=run.id, cure="Set hub.repo_id in a copy of the run.")
     return recipe, recipe.hub
 

@@ -59,7 +59,7 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
     if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
-    if isinstance(recipe, TrainingRecipe):
+    if isinstance(recipe, TrainingRecipe | ExportRecipe):
         lines.append(_hub_line(ctx, recipe))
     lines.append(_disk_line(ctx))
     lines.append(_queue_line(ctx))
@@ -95,7 +95,7 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
     """
     if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
-    if isinstance(recipe, TrainingRecipe) and recipe.hub:
+    if isinstance(recipe, TrainingRecipe | ExportRecipe) and recipe.hub:
         hub = ctx.hub()
         hub.check_writable(recipe.hub.repo_id, private=recipe.hub.private)
         if recipe.hub.keep_rows:
@@ -166,10 +166,12 @@ def _describe_model(ctx: Context, ref: str) -> str:
     return f"{ref} on the Hub"
 
 
-def _hub_line(ctx: Context, recipe: TrainingRecipe) -> Check:
+def _hub_line(ctx: Context, recipe: TrainingRecipe | ExportRecipe) -> Check:
     hub = recipe.hub
     if hub is None:
-        return Check(None, "Hub", "not pushed: checkpoints stay on this machine", "Add hub.repo_id to keep them safe.")
+        return Check(
+            None, "Hub", "not pushed: what is made stays on this machine", "Add hub.repo_id to keep them safe."
+        )
     return _line("Hub", lambda: _describe_target(ctx, hub))
 
 

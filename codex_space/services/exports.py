@@ -20,14 +20,17 @@ CLOSE_KL = 0.02
 _OTHER_FILES = ("Modelfile", "template", "params", "system", "README.md", "codex_model.json")
 
 
-def recipe_text(ref: str, kinds: list[str], *, name: str = "", system: str = "", imatrix: bool = False) -> str:
+def recipe_text(  # the recipe's own keys, by keyword
+    ref: str, kinds: list[str], *, name: str = "", system: str = "", imatrix: bool = False, repo_id: str = ""
+) -> str:
     """Return the recipe of an export.
 
     Raises:
         RecipeError: A type is not known, or a value out of range.
     """
     values: dict[str, Any] = {"kind": "export", "name": name, "model": {"model_name_or_path": ref}, "gguf": kinds}
-    return render_recipe(validate({**values, "system": system, "imatrix": imatrix}))
+    hub = {"hub": {"repo_id": repo_id}} if repo_id else {}
+    return render_recipe(validate({**values, "system": system, "imatrix": imatrix, **hub}))
 
 
 def pin(ctx: Context, recipe: ExportRecipe) -> ExportRecipe:

@@ -248,7 +248,7 @@ def _add_wish(ctx: Context, run: Run, verb: Verb) -> None:
 
 
 def _repo_id(recipe: BaseRecipe) -> str | None:
-    return recipe.hub.repo_id if isinstance(recipe, TrainingRecipe) and recipe.hub else None
+    return recipe.hub.repo_id if isinstance(recipe, TrainingRecipe | ExportRecipe) and recipe.hub else None
 
 
 def _absolute_paths(recipe: BaseRecipe) -> BaseRecipe:

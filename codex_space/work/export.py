@@ -6,6 +6,7 @@ in a child process. Whatever is finished stays when a later step fails, and the 
 
 import json
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from codex_space.core.quants import EXACT, QUANTS
 from codex_space.core.recipe import ExportRecipe, parse_recipe
 from codex_space.hub import ollama
 from codex_space.hub.cards import Origin, render_gguf_card, share_recipe
-from codex_space.work import children, importance, merge, models, reference, templates
+from codex_space.work import checkpoint, children, importance, merge, models, reference, templates
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "starcoder2", "smollm3", "gpt2", "gpt_neox")
 RESULTS = "export.json"
 IMATRIX = "imatrix.npz"
+PUSHED_AS = 1
+"""The step under which the uploader knows an export's files."""
 _SPARE_BYTES = 256 << 20
 _ADAPTER_LIMIT = 2e-2
 SURE_BY = 0.5
@@ -104,8 +107,22 @@ def run(attempt: Attempt) -> None:
         raise ModelError(
             f"no file passed the comparison with the model ({reasons})", where="export", cure="No file is offered."
         )
+    if recipe.hub:
+        _hand_over(export, where)
     attempt.say("log", step=100, metrics={})
     attempt.say("done", step=100, summary={})
+
+
+def _hand_over(export: Export, where: str) -> None:
+    """Leave the files for the uploader as it takes checkpoints: hard-linked, with a manifest of their hashes."""
+    job, attempt = export.attempt.job, export.attempt
+    folder = job.checkpoint(PUSHED_AS)
+    shutil.rmtree(folder, ignore_errors=True)
+    attempt.say("phase", phase="push", detail="hashing the files")
+    shutil.copytree(export.folder, folder, copy_function=os.link, ignore=shutil.ignore_patterns(RESULTS, "*.part"))
+    size_bytes = checkpoint.complete(folder, {}, run_id=job.root.name, step=PUSHED_AS, kind="export", base_model=where)
+    checkpoint.spool(job, PUSHED_AS)
+    attempt.say("checkpoint", step=PUSHED_AS, size_bytes=size_bytes, metrics={})
 
 
 def _locate(attempt: Attempt, recipe: ExportRecipe) -> tuple[str, str]:
@@ -402,6 +419,8 @@ def _write_companions(export: Export, tokenizer: PreTrainedTokenizerBase, offere
     export.results |= {"card": "README.md", "ollama": bool(beside.template), "usual": usual["path"]}
     files = beside.files(str(usual["path"]))
     files["codex_model.json"] = ollama.registry_entry(export.name, str(usual["path"]))
-    files["README.md"] = render_gguf_card(export.results, export.origin)
+    files["README.md"] = render_gguf_card(
+        export.results, export.origin, repo_id=recipe.hub.repo_id if recipe.hub else ""
+    )
     for name, text in files.items():
         durable.write_text(export.folder / name, text)

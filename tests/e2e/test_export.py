@@ -67,7 +67,7 @@ def test_a_model_is_trained_exported_downloaded_with_a_break_and_talked_to(page,
     expect(rows).to_have_count(2, timeout=180_000)
     expect(tab.page.locator("#export-result .cs-state[data-state=succeeded]")).to_be_visible(timeout=60_000)
     expect(tab.page.locator("#export-list [data-key]")).to_have_count(1)  # the double click queued one
-    expect(tab.page.locator("#export-result")).to_contain_text("best for 4 GB")
+    expect(tab.page.locator("#export-result")).to_contain_text("best for 4, 8, 16 GB")
     expect(tab.page.locator("#export-result")).to_contain_text("500 of 500")
     tab.shot("export")
     tab.page.get_by_role("button", name="llama.cpp", exact=True).click()
@@ -79,6 +79,8 @@ def test_a_model_is_trained_exported_downloaded_with_a_break_and_talked_to(page,
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= 390
     tab.page.set_viewport_size({"width": 1440, "height": 900})
     export_id = tab.page.locator("#export-list [data-key]").get_attribute("data-key")
+    tab.go("Playground")
+    expect(tab.page.locator("#chat-source input")).to_have_value("first · Q8_0 (GGUF)")
     tab.page.evaluate(f"location.hash = '#playground/gguf:{export_id}/first-Q4_K_M.gguf'")
     expect(tab.page.locator("#chat-source input")).to_have_value("first · Q4_K_M (GGUF)")
     tab.page.locator("#chat-input textarea").fill("Write a function that adds two numbers.")

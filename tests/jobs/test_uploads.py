@@ -96,6 +96,17 @@ def test_a_saved_checkpoint_is_uploaded_and_leaves_the_spool(space: Space) -> No
     assert "ada/base" in space.hub.state.files("models", "ada/model")["README.md"].decode()
 
 
+def test_an_exports_files_go_up_with_the_card_the_worker_wrote(space: Space) -> None:
+    recipe = "kind: export\nmodel: {model_name_or_path: fresh:tiny}\ngguf: [Q8_0]\nhub: {repo_id: ada/model}\n"
+    job = space.add_run(recipe=recipe)
+    job.export.mkdir()
+    (job.export / "README.md").write_text("# What was proven\n")
+    space.save(1)
+    space.drain()
+    assert space.row(1).upload == "uploaded"
+    assert space.hub.state.files("models", "ada/model")["README.md"] == b"# What was proven\n"
+
+
 def test_nothing_to_do_asks_the_hub_nothing(space: Space) -> None:
     space.add_run()
     space.hub.state.requests.clear()

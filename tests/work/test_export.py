@@ -80,7 +80,12 @@ def test_a_file_of_each_family_is_its_model(made, tmp_path, family, split):
 
 def test_types_and_their_companions_come_from_one_conversion(made, tmp_path):
     job, code, found = run_export(
-        tmp_path, made("llama", hidden_size=256), ["Q8_0", "Q4_K_M", "BF16"], system="Be brief.", name="my model"
+        tmp_path,
+        made("llama", hidden_size=256),
+        ["Q8_0", "Q4_K_M", "BF16"],
+        system="Be brief.",
+        name="my model",
+        hub={"repo_id": "ada/my-model-GGUF"},
     )
     assert code == 0, job.sentence
     rows = {row["type"]: row for row in found["files"]}
@@ -101,6 +106,9 @@ def test_types_and_their_companions_come_from_one_conversion(made, tmp_path):
             "template",
         ]
     )
+    spooled = {path.name for path in job.dir.spooled(1).iterdir()}
+    assert spooled == {*names, "codex_manifest.json"} - {"export.json", "README.md"}
+    assert "ollama run hf.co/ada/my-model-GGUF:Q4_K_M" in (job.dir.export / "README.md").read_text()
     modelfile = (job.dir.export / "Modelfile").read_text()
     assert "FROM ./my-model-Q4_K_M.gguf" in modelfile
     assert 'PARAMETER stop "<|im_end|>"' in modelfile

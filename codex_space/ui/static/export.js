@@ -64,7 +64,7 @@
   };
   const percent = (value) => value === null || value === undefined ? "\u2013" : `${(100 * value).toFixed(1)} %`;
   const row = (one, file) => el("tr", { "data-type": file.type, "data-passed": String(file.passed) },
-    el("td", {}, el("b", {}, file.type), file.best.length ? el("span", { class: "cs-best" }, file.best.map((gb) => el("span", { class: "cs-chip" }, `best for ${gb} GB`))) : null),
+    el("td", {}, el("b", {}, file.type), file.best.length ? el("span", { class: "cs-best" }, el("span", { class: "cs-chip" }, `best for ${file.best.join(", ")} GB`)) : null),
     el("td", {}, bytes(file.bytes)),
     file.passed ? [
       el("td", {}, `${count(file.num_strings)} of ${count(file.num_strings)}`), el("td", {}, number(file.kl)), el("td", {}, percent(file.top1)),

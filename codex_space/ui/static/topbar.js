@@ -28,7 +28,7 @@
     let told = null, watched = null, leave = null;
     const fill = (run) => {
       const part = share(run), left = run && run.eta_s ? `, ${duration(run.eta_s)} left` : "";
-      const verb = { preflight: "Preparing", running: run?.kind === "evaluate" ? "Evaluating" : "Training", stopping: "Stopping" }[run?.state] || "";
+      const verb = { preflight: "Preparing", running: { evaluate: "Evaluating", export: "Exporting" }[run?.kind] || "Training", stopping: "Stopping" }[run?.state] || "";
       setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}` : "Nothing is running");
       setText(holder.querySelector(".cs-holder-num"), part === null ? "" : `${Math.floor(part * 100)} %${left}`);
       holder.href = run ? `#runs/${run.id}` : "#runs";

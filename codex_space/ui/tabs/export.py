@@ -26,6 +26,7 @@ class ExportTab:
     kinds: gr.CheckboxGroup
     name: gr.Textbox
     system: gr.Textbox
+    repo_id: gr.Textbox
     imatrix: gr.Checkbox
     go: gr.Button
     tools: gr.HTML
@@ -59,6 +60,10 @@ def layout(tab: gr.Tab, ctx: Context, chat: Chat) -> ExportTab:
                         label="System prompt", lines=2, max_length=4000, elem_id="export-system",
                         info="What Ollama tells the model before each chat; empty for nothing.",
                     )  # fmt: skip
+                    repo_id = gr.Textbox(
+                        label="Push to", max_length=200, elem_id="export-repo", placeholder="owner/name",
+                        info="A private repository on the Hub, made where there is none; empty keeps the files here.",
+                    )  # fmt: skip
                     imatrix = gr.Checkbox(
                         label="Importance matrix", elem_id="export-imatrix",
                         info="Measures on code which weights matter most; takes longer, helps below 5 bits.",
@@ -74,7 +79,7 @@ def layout(tab: gr.Tab, ctx: Context, chat: Chat) -> ExportTab:
                 shown = make_html(
                     value="", html_template="", js_on_load=widget("export-result", "select"), elem_id="export-result"
                 )
-    return ExportTab(tab, source, kinds, name, system, imatrix, go, tools, result, listing, shown)
+    return ExportTab(tab, source, kinds, name, system, repo_id, imatrix, go, tools, result, listing, shown)
 
 
 def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
@@ -102,7 +107,7 @@ def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
     tab.source.change(list_types, [tab.source, tab.kinds], tab.kinds, **quiet)
     tab.go.click(
         lambda *asked: _export(ctx, *asked),
-        [tab.source, tab.kinds, tab.name, tab.system, tab.imatrix],
+        [tab.source, tab.kinds, tab.name, tab.system, tab.repo_id, tab.imatrix],
         [tab.result, tab.listing],
         show_progress_on=tab.result,
         api_visibility="private",
@@ -110,17 +115,16 @@ def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
     tab.shown.select(act, tab.shown, None, **quiet)
 
 
-def _export(
-    ctx: Context, ref: str | None, kinds: list[str], name: str | None, system: str | None, imatrix: bool
-) -> tuple[str, object]:
+def _export(ctx: Context, ref: str | None, kinds: list[str], *said: str | bool | None) -> tuple[str, object]:
     """Return the message, and the export to show where there is one."""
     try:
         if not (ref or "").strip():
             raise ModelError("no model is chosen", cure="Choose a checkpoint, or write a Hub id.")
         if not kinds:
             raise RecipeError("no type is ticked", cure="Q4_K_M is the usual choice.")
+        name, system, repo_id = (str(each or "").strip() for each in said[:3])
         text = exports.recipe_text(
-            str(ref).strip(), kinds, name=(name or "").strip(), system=(system or "").strip(), imatrix=imatrix
+            str(ref).strip(), kinds, name=name, system=system, repo_id=repo_id, imatrix=bool(said[3])
         )
         run = runs.submit(ctx, text, request_key=view.press_key(text, runs.list_runs(ctx, search="-export-")))
     except CodexError as error:
