@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from codex_space.jobs.launch import worker_environ
 SEED = int(os.environ.get("SOAK_SEED", "4"))
 KILLS = int(os.environ.get("SOAK_KILLS", "20"))
 STEPS, SAVE_EVERY = 60, 6
+KILLS_IN_A_RUN, EVENTS_BEFORE_TRAINING = 5, 5
 MAX_DELAY_S = 0.06
 """A kill comes up to this long after the event it waits for: a save takes about as long."""
 ATTEMPT_TIMEOUT_S = 300
@@ -57,24 +59,19 @@ def _soak(name: str, recipe: dict[str, Any], rows: list[dict[str, Any]], folder:
     whole = _make(folder / "whole", recipe, rows)
     _attempt(whole, 1)
     wanted, curve = _weights(whole), _curve(whole)
-    num_events = len(read_events(whole.events)[0])
     moments: list[str] = []
     differing: list[int] = []
     runs = 0
     while len(moments) < KILLS:
         runs += 1
-        job, attempt = _make(folder / f"run-{runs}", recipe, rows), 1
-        while len(moments) < KILLS:
-            left = num_events * (STEPS - _saved(job)) // STEPS
-            event, delay_s = chance.randint(1, max(1, left)), chance.uniform(0, MAX_DELAY_S)
-            killed_at = _attempt(job, attempt, event, delay_s)
-            if killed_at is None:
-                break
-            where = f"run {runs} attempt {attempt}: {1000 * delay_s:.0f} ms after its event {event}"
-            moments.append(f"{where}; {killed_at}")
+        job, attempt = _make(folder / f"run-{runs}", recipe, rows), 0
+        for after in _choose(chance, min(KILLS_IN_A_RUN, KILLS - len(moments))):
             attempt += 1
-        if _saved(job) < STEPS or not _is_done(job):
-            _attempt(job, attempt)
+            delay_s = chance.uniform(0, MAX_DELAY_S)
+            moments.append(
+                f"run {runs}, {1000 * delay_s:.0f} ms after {after}: {_attempt(job, attempt, after, delay_s)}"
+            )
+        _attempt(job, attempt + 1)
         if _weights(job) != wanted or _curve(job) != curve:
             differing.append(runs)
     return {
@@ -89,22 +86,28 @@ def _soak(name: str, recipe: dict[str, Any], rows: list[dict[str, Any]], folder:
     }
 
 
-def _attempt(job: JobDir, number: int, event: int | None = None, delay_s: float = 0.0) -> str | None:
-    """Run the worker from the newest checkpoint to its end, or kill it after its n-th event and return where it stood."""
-    durable.write_json(
-        job.launch, {"attempt": number, "num_threads": 1, "offline": True, "resume_from_step": _saved(job)}
-    )
+def _choose(chance: random.Random, num: int) -> list[str]:
+    """Return after what to kill: a log of a step, spread over the run, and once the n-th event before the first step."""
+    steps = [f"step {step}" for step in sorted(chance.sample(range(1, STEPS), num - 1))]
+    steps.insert(chance.randint(0, len(steps)), f"event {chance.randint(1, EVENTS_BEFORE_TRAINING)}")
+    return steps
+
+
+def _attempt(job: JobDir, number: int, after: str = "", delay_s: float = 0.0) -> str:
+    """Run the worker from the newest checkpoint to its end, or kill it after a moment and return where it stood."""
+    begun = _saved(job)
+    durable.write_json(job.launch, {"attempt": number, "num_threads": 1, "offline": True, "resume_from_step": begun})
     before = len(read_events(job.events)[0]) if job.events.exists() else 0
     environ = worker_environ(os.environ, num_threads=1, offline=True)
     with job.log.open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "codex_space.work", str(job.root)], env=environ, stdout=log, stderr=log, cwd=REPO
         )
+    deadline = time.monotonic() + ATTEMPT_TIMEOUT_S
     try:
-        deadline = time.monotonic() + ATTEMPT_TIMEOUT_S
         while process.poll() is None:
-            events = read_events(job.events)[0] if job.events.exists() else []
-            if event is not None and len(events) - before >= event:
+            new = read_events(job.events)[0][before:] if job.events.exists() else []
+            if after and _has_come(after, new):
                 time.sleep(delay_s)
                 process.kill()
                 break
@@ -114,14 +117,17 @@ def _attempt(job: JobDir, number: int, event: int | None = None, delay_s: float 
     finally:
         process.kill()
         code = process.wait()
-    if code == -9:
-        events = read_events(job.events)[0]
-        last = next((each for each in reversed(events) if "step" in each), {})
-        torn = any(int(path.name.partition("-")[2]) > _saved(job) for path in job.root.glob("checkpoint-*"))
-        return f"{events[-1]['e']} of step {last.get('step', 0)} written, saved {_saved(job)}{', a save cut off' if torn else ''}"
-    if code:
-        raise RuntimeError(f"the worker ended with code {code}: {job.log.read_text()[-2000:]}")
-    return None
+    if code != (-signal.SIGKILL if after else 0):
+        raise RuntimeError(f"the worker ended with code {code} ({after}): {job.log.read_text()[-2000:]}")
+    torn = any(int(path.name.partition("-")[2]) > _saved(job) for path in job.root.glob("checkpoint-*"))
+    return f"resumed from {begun}, saved {_saved(job)}{', in the middle of a save' if torn else ''}"
+
+
+def _has_come(after: str, events: list[dict[str, Any]]) -> bool:
+    what, _, number = after.partition(" ")
+    if what == "event":
+        return len(events) >= int(number)
+    return any(event["e"] == "log" and event["step"] >= int(number) for event in events)
 
 
 def _make(root: Path, recipe: dict[str, Any], rows: list[dict[str, Any]]) -> JobDir:
@@ -135,10 +141,6 @@ def _make(root: Path, recipe: dict[str, Any], rows: list[dict[str, Any]]) -> Job
 
 def _saved(job: JobDir) -> int:
     return max(job.checkpoint_steps(), default=0)
-
-
-def _is_done(job: JobDir) -> bool:
-    return any(event["e"] == "done" for event in read_events(job.events)[0])
 
 
 def _weights(job: JobDir) -> bytes:

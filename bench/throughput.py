@@ -89,8 +89,8 @@ def _llamafactory(base: Path, rows: Path, out: Path) -> float:
         "fp16": False, "use_cpu": True, "disable_gradient_checkpointing": True, "report_to": "none",
         "dataloader_pin_memory": False, "plot_loss": False, "optim": "adamw_torch_fused", "max_grad_norm": 1.0,
     }  # fmt: skip
-    (out / "train.json").write_text(json.dumps(config), encoding="utf-8")
-    command = [LLAMAFACTORY, "-m", "llamafactory.cli", "train", str(out / "train.json")]
+    (out / "train.yaml").write_text(json.dumps(config), encoding="utf-8")
+    command = [LLAMAFACTORY, "-m", "llamafactory.cli", "train", str(out / "train.yaml")]
     return _step_s(command, out, lambda: _lines(out / "run", "trainer_log.jsonl", '"loss"'))
 
 

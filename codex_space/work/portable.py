@@ -74,6 +74,12 @@ def _refuse(plan: Plan, wanted: str) -> None:
             where="lora.continue_adapter",
             cure="Use the command line, or take it out: the adapter is then merged, and a second one trained on top.",
         )
+    if recipe.train.get("train_sampling_strategy") == "group_by_length":
+        raise RecipeError(
+            "plain TRL would put rows of like length together in another order than ours, which an exact resume has to fix",
+            where="train.train_sampling_strategy",
+            cure="Take it out for the export.",
+        )
     if recipe.train.get("chat_template_path"):
         raise RecipeError(
             "it names a file of this machine",

@@ -119,10 +119,6 @@ class Recorded(tuning.Start):
         plan.values |= {
             name: getattr(config, name) for name in _BATCHES if getattr(config, name) != _default(config, name)
         }
-        if config.train_sampling_strategy == "group_by_length":
-            plan.notes.append(
-                "Rows of like length go together in another order than in this program, which fixes it for an exact resume."
-            )
         plan.rows = data
         plan.needs_reference = kwargs.get("ref_model") is not None
         plan.scores, plan.attaches = not model.can_generate(), attaches

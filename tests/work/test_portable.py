@@ -61,13 +61,10 @@ def ours(parent, values, rows):
     return job, [(log["step"], log["metrics"]["loss"], log["metrics"]["grad_norm"]) for log in logs]
 
 
-WHOLE = {"lora": None}
+DROPOUT = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["q_proj"]}
 RUNS = {
-    "sft": (
-        recipe("sft", lora={"r": 4, "lora_alpha": 8, "lora_dropout": 0.1, "target_modules": ["q_proj"]}),
-        chat_rows(),
-    ),
-    "dpo": (recipe("dpo", **WHOLE), pairs(24)),
+    "sft": (recipe("sft", lora=DROPOUT, train={"packing": True}), chat_rows(60)),
+    "dpo": (recipe("dpo", lora=None), pairs(24)),
     "kto": (recipe("kto"), pairs(24)),
     "reward": (recipe("reward"), pairs(24)),
 }
@@ -124,9 +121,8 @@ def test_what_is_written_names_nothing_of_this_machine_and_reads_as_python(tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 def test_what_is_written_for_trl_comes_back_as_the_same_recipe(tmp_path, kind):
-    values, rows = RUNS[kind]
-    values = {**values, "launch": {"num_threads": 1}}
-    folder = exported(tmp_path, values, rows, "trl")
+    values = recipe(kind, lora=RUNS[kind][0]["lora"], launch={"num_threads": 1})
+    folder = exported(tmp_path, values, RUNS[kind][1], "trl")
     found = import_flat(folder / "trl.yaml")
     before, after = validate({**values, "datasets": [{"path": "x"}]}), validate(found.values)
     data, model = folder / "data", after.model.model_name_or_path
@@ -153,6 +149,7 @@ def test_what_is_written_for_trl_comes_back_as_the_same_recipe(tmp_path, kind):
         ),
         ("trl", {"lora": {"modules_to_save": ["lm_head"]}}, "cannot keep tied weights tied"),
         ("trl", {"lora": {"target_modules": ["q_prj"]}}, "Did you mean 'q_proj'"),
+        ("python", {"train": {"train_sampling_strategy": "group_by_length"}}, "in another order"),
         ("python", {"train": {"chat_template_path": "/etc/x.jinja"}}, "names a file of this machine"),
     ],
 )
