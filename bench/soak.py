@@ -174,6 +174,23 @@ def _recipes() -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
         "sft-packed": (_recipe("sft", lora=lora, packing=True, gradient_accumulation_steps=2), chats),
         "dpo": (_recipe("dpo", lora=lora), pairs),
         "reward": (_recipe("reward", lora=None), pairs),
+        "pretrain": (
+            {
+                "kind": "pretrain",
+                "architecture": "tiny",
+                "tokenizer": "fresh:bytes",
+                "block_size": 64,
+                "validation": {"fraction": 0.1},
+                "checkpoints": {"every_steps": SAVE_EVERY},
+                "train": {
+                    "max_steps": STEPS,
+                    "per_device_train_batch_size": 4,
+                    "learning_rate": 1e-2,
+                    "logging_steps": 1,
+                },
+            },
+            [{"text": f"def {name}_{number}(x):\n    return x + {number}\n" * 4} for number, name in names],
+        ),
     }
 
 

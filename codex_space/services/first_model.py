@@ -13,7 +13,7 @@ from codex_space.store.runs import Run
 
 NAME = "First model"
 RECIPES = {
-    "stdlib": ("tokenizer/stdlib", "pretrain/stdlib-cpu", "sft/first-chat-cpu"),
+    "stdlib": ("tokenizer/stdlib", "pretrain/first-base-cpu", "sft/first-chat-cpu"),
     "tiny": ("tokenizer/tiny-cpu", "pretrain/tiny-cpu", "sft/first-chat-cpu"),
 }
 _TRIAL = ("train.num_train_epochs=4", "train.per_device_train_batch_size=4", "evaluate=null")

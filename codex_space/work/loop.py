@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # it drives this loop
 log = logging.getLogger(__name__)
 OPTIMIZER, RANDOM, STATE = "optimizer.pt", "rng_state.pth", "trainer_state.json"
 _IGNORED = -100
+_ASKED = ("should_log", "should_evaluate", "should_save", "should_training_stop")
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,11 @@ class Loop:
         return self._processes.num_processes
 
     @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that saves and tells."""
+        return self._processes.is_main_process
+
+    @property
     def eval_dataset(self) -> Tokens | None:
         """What is held out."""
         return self._corpus.held
@@ -168,9 +174,11 @@ class Loop:
                 total, loss, last_log = total + loss, torch.zeros_like(loss), state.global_step
                 self._tell("on_log", logs=logs)
             if control.should_save:
-                self._save()
+                if self.is_main:
+                    self._save()
+                self._processes.wait_for_everyone()
             if control.should_evaluate:
-                if control.should_save and self.reporter:
+                if control.should_save and self.reporter and self.is_main:
                     self.reporter.secure(state.global_step)
                 self.evaluate()
             if control.should_save:
@@ -274,8 +282,14 @@ class Loop:
             yield self._batch([ids for ids, _ in pairs]), self._batch([targets for _, targets in pairs])
 
     def _tell(self, name: str, **told: object) -> None:
-        if self.reporter:
+        """Let the main process's Reporter know; what it asks for, all processes do."""
+        if self.reporter and self.is_main:
             getattr(self.reporter, name)(self.args, self.state, self.control, **told)
+        if self.world_size > 1 and name == "on_step_end":
+            asked = torch.tensor([getattr(self.control, flag) for flag in _ASKED], device=self._device)
+            torch.distributed.broadcast(asked, 0)
+            for flag, value in zip(_ASKED, asked.tolist(), strict=True):
+                setattr(self.control, flag, value)
 
     def _logs(self) -> bool:
         step = self.state.global_step

@@ -2,11 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from codex_space.core import durable
 from codex_space.core.architectures import Architecture, read_architecture
 from codex_space.core.errors import DataError, ModelError, RecipeError
+from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import PretrainRecipe, nearest
 from codex_space.data.prepare import Prepared
 from codex_space.work import benchmark, models, packing, report, rows, samples, shards, tokenizer
@@ -54,6 +57,25 @@ def run(attempt: Attempt) -> None:
         trained_tokens=corpus.rows.num_rows * recipe.block_size,
         total_tokens=train.num_tokens,
     )
+    if not attempt.check_only:
+        _write_metrics(attempt, recipe)
+
+
+def _write_metrics(attempt: Attempt, recipe: PretrainRecipe) -> None:
+    """Write metrics.json: what the final and the best checkpoint on disk measured."""
+    job, wanted = attempt.job, recipe.checkpoints
+    found = {
+        step: (durable.read_json(job.checkpoint(step) / MANIFEST) or {})["metrics"] for step in job.checkpoint_steps()
+    }
+    judged = [step for step, metrics in found.items() if wanted.metric in metrics]
+    if not found:
+        return
+    choose = max if wanted.higher_is_better else min
+    told: dict[str, Any] = {"final": {"step": max(found), **found[max(found)]}}
+    if judged:
+        best = choose(judged, key=lambda step: found[step][wanted.metric])
+        told["best"] = {"step": best, **found[best]}
+    durable.write_json(job.root / "metrics.json", told)
 
 
 def _pack(tokens: shards.Tokens, recipe: PretrainRecipe, arguments: LoopArguments) -> packing.Rows:

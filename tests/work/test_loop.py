@@ -2,11 +2,17 @@
 
 import json
 import math
+import os
 import shutil
+import subprocess
+import sys
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -15,8 +21,10 @@ from codex_space.core.errors import RecipeError
 from codex_space.work import loop, models, optimizers
 from codex_space.work.loop_arguments import LoopArguments
 from codex_space.work.vocabularies import learn
+from tests.work import loop_processes
 from tests.work.conftest import make_folder, pretrain_recipe, text_rows, weights
 
+pytestmark = pytest.mark.slow
 EXACT = {"bf16": False}
 
 
@@ -32,8 +40,6 @@ def test_held_out_texts_are_measured_token_by_token(trained):
     folder = trained.dir.checkpoint(6)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     words = AutoTokenizer.from_pretrained(folder)
-    import pyarrow.parquet as pq
-
     texts = pq.read_table(trained.dir.rows / "validation.parquet").column("text").to_pylist()
     ids = [words.eos_token_id]
     for text in texts:
@@ -161,3 +167,18 @@ def test_a_small_copy_of_every_shape_comes_back_with_equal_logits(tmp_path, name
     with torch.inference_mode():
         assert torch.equal(model(ids).logits, again(ids).logits)
     assert type(model) is type(again)
+
+
+def test_two_processes_train_as_one_with_the_same_rows(tmp_path):
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [row["text"] for row in text_rows()]}), rows)
+    alone, together = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    loop_processes.main(rows, alone, 4)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.work.loop_processes"]
+    command = [sys.executable, *launch, str(rows), str(together), "2"]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    other = load_file(together)
+    for name, value in load_file(alone).items():
+        torch.testing.assert_close(other[name], value, atol=1e-5, rtol=0)

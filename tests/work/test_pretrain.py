@@ -1,5 +1,6 @@
 """Pretraining: it learns, its units compare, and what cannot work is refused."""
 
+import json
 import math
 from pathlib import Path
 
@@ -20,6 +21,11 @@ def test_a_model_from_random_weights_learns(make_job):
     assert losses[20] < losses[1] - 1
     manifest = job.manifest(20)
     assert manifest["kind"] == "pretrain"
+    told = json.loads((job.dir.root / "metrics.json").read_text())
+    evaluated = dict(job.curve("eval_loss"))
+    assert told["final"]["step"] == 20
+    assert told["best"]["eval_loss"] == min(evaluated.values())
+    assert {"eval_bits_per_byte", "eval_perplexity"} <= set(told["best"])
     assert {"model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= set(manifest["files"])
     for path in job.dir.checkpoint(20).iterdir():
         assert str(job.dir.root).encode() not in path.read_bytes(), path.name

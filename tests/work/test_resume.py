@@ -23,7 +23,9 @@ KINDS = {
     "packed sft": (sft_recipe(lora=DROPOUT, train={"packing": True}), chat_rows(200)),
     "dpo": (sft_recipe(kind="dpo", lora=DROPOUT), pairs()),
     "reward": (sft_recipe(kind="reward", lora=None), pairs()),
-    "pretraining": (pretrain_recipe(), text_rows()),
+    "pretraining": (pretrain_recipe(train={"gradient_accumulation_steps": 2}), text_rows()),
+    "pretraining, rows of best fit": (pretrain_recipe(train={"packing_strategy": "best_fit"}), text_rows()),
+    "pretraining with AdamW": (pretrain_recipe(train={"optim": "adamw_torch_fused"}), text_rows()),
 }
 OTHER_ID = "20261121-001540-sft-bbbb"
 
