@@ -53,7 +53,7 @@ def launch_facts(
     earlier = (durable.read_json(job.launch) or {}).get("num_threads")
     usable = num_cores or len(os.sched_getaffinity(0))
     steps = job.checkpoint_steps()
-    named = [text for text in references.model_references(recipe) if text.startswith("run:")]
+    named = [text for text in references.model_references(recipe) if text.startswith(("run:", references.GGUF))]
     return {
         "attempt": attempt,
         "num_threads": earlier if isinstance(earlier, int) else recipe.launch.num_threads or usable,

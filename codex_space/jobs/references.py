@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from codex_space.core import durable
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import (
@@ -21,6 +22,8 @@ from codex_space.data.sources import is_hub_id
 from codex_space.grade import library
 from codex_space.store.runs import Run
 
+GGUF = "gguf:"
+"""Begins the reference of an exported file: gguf:RUN_ID/NAME."""
 _RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
 
 
@@ -43,12 +46,14 @@ def dependencies(recipe: BaseRecipe) -> set[str]:
 
 
 def resolve_model(workspace: Workspace, ref: str) -> str:
-    """Return the path of the checkpoint that a run reference means; any other reference as it is.
+    """Return the path of the checkpoint or exported file that a reference means; any other reference as it is.
 
     Raises:
         ModelError: It is not spelled right, or that run has no such complete checkpoint on this machine.
         RunError: The run id is not one.
     """
+    if ref.startswith(GGUF):
+        return _resolve_gguf(workspace, ref)
     if not ref.startswith("run:"):
         return ref
     match = _RUN.fullmatch(ref)
@@ -63,6 +68,17 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
         known = ", ".join(str(each) for each in steps)
         raise ModelError(f"step {step} is not on this machine", where=ref, cure=f"Steps that are: {known}.")
     return str(job.checkpoint(step))
+
+
+def _resolve_gguf(workspace: Workspace, ref: str) -> str:
+    run_id, _, name = ref.removeprefix(GGUF).partition("/")
+    folder = workspace.job(run_id).export
+    rows = (durable.read_json(folder / "export.json") or {}).get("files", [])
+    if not any(row.get("path") == name and row.get("passed") for row in rows) or not (folder / name).is_file():
+        raise ModelError(
+            "this file is not on this machine, or did not pass its comparison", where=ref, cure="Export it again."
+        )
+    return str(folder / name)
 
 
 def keep_asked(workspace: Workspace, recipe: BaseRecipe) -> None:

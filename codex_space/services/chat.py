@@ -18,8 +18,6 @@ from codex_space.services.models import list_gpus
 from codex_space.store import runs as run_rows
 
 MAX_NEW_TOKENS = 2048
-GGUF = "gguf:"
-"""Begins the reference of an exported file: gguf:RUN_ID/NAME."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Chat:
         for run in run_rows.list_runs(self._ctx.db, limit=200):
             made = exports.read(self._ctx, run.id)["files"] if files and run.kind == "export" else []
             found += [
-                ChatSource(f"{run.name} · {row['type']} (GGUF)", f"{GGUF}{run.id}/{row['path']}")
+                ChatSource(f"{run.name} · {row['type']} (GGUF)", f"{references.GGUF}{run.id}/{row['path']}")
                 for row in made
                 if row["passed"]
             ]
@@ -88,7 +86,7 @@ class Chat:
         """
         self._require_free_gpu()
         self._stopped.clear()
-        path = self._path(ref)
+        path = references.resolve_model(self._ctx.workspace, ref)
         if self._loaded != path or self._worker.pid is None:
             for _ in self._worker.ask("load", ref=path):
                 pass
@@ -125,12 +123,6 @@ class Chat:
         """Unload the model where a run is about to take, or has taken, the GPU."""
         if self._loaded and self._has_gpu and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE)):
             self.release()
-
-    def _path(self, ref: str) -> str:
-        if ref.startswith(GGUF):
-            run_id, _, name = ref.removeprefix(GGUF).partition("/")
-            return str(exports.file_path(self._ctx, run_id, name))
-        return references.resolve_model(self._ctx.workspace, ref)
 
     def _require_free_gpu(self) -> None:
         if not self._has_gpu:

@@ -146,6 +146,8 @@ def _describe_model(ctx: Context, ref: str) -> str:
     if ref.startswith("run:"):
         run_id = ref.removeprefix("run:").partition("@")[0]
         return f"result of {run_rows.read_run(ctx.db, run_id).name}"
+    if ref.startswith(references.GGUF):
+        return f"exported file {Path(references.resolve_model(ctx.workspace, ref)).name}"
     if ref.startswith("fresh:"):
         return "a small untrained model made on the spot"
     if Path(ref).is_dir():

@@ -10,6 +10,7 @@ from codex_space.core.quants import QUANTS
 from codex_space.core.recipe import ExportRecipe, parse_recipe, render_recipe, validate
 from codex_space.hub import ollama
 from codex_space.jobs import references
+from codex_space.services import evaluations
 from codex_space.services.context import Context
 from codex_space.store import runs as run_rows
 from codex_space.store.runs import Run
@@ -83,7 +84,11 @@ def read(ctx: Context, run_id: str) -> dict[str, Any]:
     results = durable.read_json(folder / "export.json") or {}
     rows = [row for row in results.get("files", []) if isinstance(row, dict)]
     best = _best(rows)
-    files = [{**row, "best": [gb for gb, path in best.items() if path == row["path"]]} for row in rows]
+    scores = _scores(ctx, run.id)
+    files = [
+        {**row, "best": [gb for gb, path in best.items() if path == row["path"]], "scores": scores.get(row["path"], [])}
+        for row in rows
+    ]
     usual = str(results.get("usual") or "")
     return {
         **_brief(run),
@@ -108,6 +113,17 @@ def file_path(ctx: Context, run_id: str, name: str) -> Path:
     if name not in (*passed, *found["others"]) or path.is_symlink() or not path.is_file():
         raise RunError(f"{name[:200]!r} is not offered", where=run_id, cure="The Export tab lists what is.")
     return path
+
+
+def _scores(ctx: Context, run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the pass rates of an export's files by name, newest first, from the evaluations that were asked of them."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for one in evaluations.list_evaluations(ctx):
+        run, _, name = str(one["model"]).removeprefix(references.GGUF).partition("/")
+        score = next((each for each in one["scores"] if each["name"] == one["benchmark"]), None)
+        if run == run_id and one["state"] == "done" and score:
+            found.setdefault(name, []).append({"benchmark": one["benchmark"], "value": score["value"]})
+    return found
 
 
 def _best(rows: list[dict[str, Any]]) -> dict[int, str]:

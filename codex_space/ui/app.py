@@ -80,7 +80,7 @@ def _wire_links(
             preset, updates[1] = train.linked_text(ctx, rest, text)
             updates[0] = preset or gr.skip()
         elif tab in models:
-            found = chat.sources(files=tab == "playground")
+            found = chat.sources(files=tab != "export")
             updates[at_models[tab]] = gr.Dropdown(playground.choices_of(found), value=playground.newest_of(found, rest))
         elif tab == "data":
             updates[at_data:] = data.show(ctx, rest, 0)

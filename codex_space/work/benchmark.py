@@ -20,6 +20,7 @@ from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
+from codex_space.work.gguf_model import GgufGenerator, GgufModel
 from codex_space.work.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,11 @@ class Examination:
         self.num_answers = len(self.loaded.problems) * self._drawn.get("num_samples", 1)
 
     def run(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, step: int, said: Callable[[int], None]
+        self,
+        model: PreTrainedModel | GgufModel,
+        tokenizer: PreTrainedTokenizerBase,
+        step: int,
+        said: Callable[[int], None],
     ) -> int:
         """Write every answer to the evaluation's folder and return their number; `said` hears how many there are.
 
@@ -73,7 +78,10 @@ class Examination:
         self._attempt.say(
             "samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line()
         )
-        generator = Generator(model, tokenizer, protocol, self._asking.batch_size)
+        if isinstance(model, GgufModel):
+            generator: Generator | GgufGenerator = GgufGenerator(model, protocol)
+        else:
+            generator = Generator(model, tokenizer, protocol, self._asking.batch_size)
         count = 0
         with (folder / SAMPLES).open("w", encoding="utf-8") as file:
             for answer in generator.answers(prompts, self._attempt.is_stop_asked):

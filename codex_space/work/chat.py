@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import torch
 from transformers import (
@@ -31,9 +31,7 @@ from transformers.utils import logging as transformers_logging
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.work import models
 from codex_space.work.failures import explain
-
-if TYPE_CHECKING:
-    from codex_space.work.gguf_chat import GgufTalker
+from codex_space.work.gguf_model import GgufModel
 
 log = logging.getLogger("codex_space.work.chat")
 _PIECE_TIMEOUT_S = 600.0
@@ -142,7 +140,7 @@ class Server:
         self._source, self._sink = source, sink
         self._requests: queue.Queue[tuple[Request, threading.Event] | None] = queue.Queue()
         self._stop = threading.Event()
-        self._talker: Talker | GgufTalker | None = None
+        self._talker: Talker | GgufModel | None = None
 
     def serve(self) -> None:
         """Answer until the input closes."""
@@ -196,12 +194,8 @@ class Server:
         self._sink.flush()
 
 
-def _open(ref: str) -> "Talker | GgufTalker":
-    if not ref.endswith(".gguf"):
-        return Talker(ref)
-    from codex_space.work.gguf_chat import GgufTalker
-
-    return GgufTalker(ref, torch.get_num_threads())
+def _open(ref: str) -> Talker | GgufModel:
+    return GgufModel(ref, torch.get_num_threads()) if ref.endswith(".gguf") else Talker(ref)
 
 
 def _sampling(request: Request) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """Ask a model the problems of a benchmark, or measure it on rows: base models, full checkpoints, adapters on their base, in 4 bits too."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from codex_space.core.errors import ModelError
 from codex_space.core.recipe import EvaluateRecipe, ModelSection
 from codex_space.work import measure, models, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.benchmark import Examination
+from codex_space.work.gguf_model import TOKENIZER, GgufModel
+
+Asked = Examination | measure.Texts | measure.Answers
 
 
 def run(attempt: Attempt) -> None:
@@ -20,22 +25,46 @@ def run(attempt: Attempt) -> None:
     recipe = attempt.recipe
     assert isinstance(recipe, EvaluateRecipe)  # noqa: S101  # narrows the type
     asked = _read(attempt, recipe)
-    attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
-    model, tokenizer = _load(attempt, recipe.model)
+    ref = recipe.model.model_name_or_path
+    attempt.say("phase", phase="model", detail=f"loading {ref}")
+    file = attempt.references.get(ref, ref)
+    if file.endswith(".gguf"):
+        count = _ask_file(attempt, asked, file)
+    else:
+        count = _ask(attempt, asked, *_load(attempt, recipe.model))
+    if count is not None:
+        stopped = {"stopped": True} if count < asked.num_answers else {}
+        attempt.say("done", step=count, summary={}, **stopped)
+
+
+def _ask_file(attempt: Attempt, asked: Asked, file: str) -> int | None:
+    """Ask a GGUF file, through llama.cpp and with the tokenizer of the model it was made of: they were proven equal.
+
+    Raises:
+        ModelError: It is not asked a benchmark, or its tokenizer is gone.
+    """
+    if not isinstance(asked, Examination):
+        raise ModelError(
+            "a GGUF file is asked benchmarks only", where="benchmark", cure="Measure the model it was made of."
+        )
+    tokenizer = models.load_tokenizer(str(Path(file).parent / TOKENIZER))
+    return _ask(attempt, asked, GgufModel(file, attempt.num_threads), tokenizer)
+
+
+def _ask(attempt: Attempt, asked: Asked, model: Any, tokenizer: PreTrainedTokenizerBase) -> int | None:  # noqa: ANN401  # of either library
+    """Return how many answers were written, None where only the preflight was asked for."""
     attempt.say("ready", max_steps=asked.num_answers)
     if attempt.check_only:
-        return
+        return None
     attempt.stop.is_training = True
 
     def say_progress(count: int) -> None:
         attempt.say("log", step=count, metrics={})
 
-    count = asked.run(model, tokenizer, 0, say_progress)
-    stopped = {"stopped": True} if count < asked.num_answers else {}
-    attempt.say("done", step=count, summary={}, **stopped)
+    return asked.run(model, tokenizer, 0, say_progress)
 
 
-def _read(attempt: Attempt, recipe: EvaluateRecipe) -> Examination | measure.Texts | measure.Answers:
+def _read(attempt: Attempt, recipe: EvaluateRecipe) -> Asked:
     if recipe.benchmark == "perplexity":
         return measure.Texts(attempt)
     if recipe.benchmark == "answers":

@@ -29,6 +29,7 @@ from codex_space.hub import ollama
 from codex_space.hub.cards import Origin, render_gguf_card, share_recipe
 from codex_space.work import checkpoint, children, importance, merge, models, reference, templates
 from codex_space.work.attempt import Attempt
+from codex_space.work.gguf_model import TOKENIZER
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +120,9 @@ def _hand_over(export: Export, where: str) -> None:
     folder = job.checkpoint(PUSHED_AS)
     shutil.rmtree(folder, ignore_errors=True)
     attempt.say("phase", phase="push", detail="hashing the files")
-    shutil.copytree(export.folder, folder, copy_function=os.link, ignore=shutil.ignore_patterns(RESULTS, "*.part"))
+    shutil.copytree(
+        export.folder, folder, copy_function=os.link, ignore=shutil.ignore_patterns(RESULTS, TOKENIZER, "*.part")
+    )
     size_bytes = checkpoint.complete(folder, {}, run_id=job.root.name, step=PUSHED_AS, kind="export", base_model=where)
     checkpoint.spool(job, PUSHED_AS)
     attempt.say("checkpoint", step=PUSHED_AS, size_bytes=size_bytes, metrics={})
@@ -422,5 +425,6 @@ def _write_companions(export: Export, tokenizer: PreTrainedTokenizerBase, offere
     files["README.md"] = render_gguf_card(
         export.results, export.origin, repo_id=recipe.hub.repo_id if recipe.hub else ""
     )
+    tokenizer.save_pretrained(export.folder / TOKENIZER)
     for name, text in files.items():
         durable.write_text(export.folder / name, text)

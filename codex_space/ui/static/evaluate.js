@@ -69,7 +69,7 @@
       }));
       if (focused) list.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     };
-    const go = ({ tab, rest }) => { if (tab === "evaluate" && rest && !rest.startsWith("run:")) { wanted = rest; follow(); } };
+    const go = ({ tab, rest }) => { if (tab === "evaluate" && rest && !/^(run|gguf):/.test(rest)) { wanted = rest; follow(); } };
     watch("value", () => { if (props.value) { wanted = props.value; all.wake(); follow(); } });
     document.addEventListener("codex-place", (event) => go(event.detail));
     all.join(element, (entries) => {

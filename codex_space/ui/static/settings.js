@@ -48,7 +48,7 @@
     document.addEventListener("codex-place", (event) => {
       const { tab, rest } = event.detail;
       if (!rest || !["train", "playground", "data", "evaluate", "export"].includes(tab)) return;
-      if (["evaluate", "export"].includes(tab) && !rest.startsWith("run:")) return; // one of its own list
+      if (["evaluate", "export"].includes(tab) && !/^(run|gguf):/.test(rest)) return; // one of its own list
       props.value = `${tab}/${rest}`; trigger("select", {});
     });
   });

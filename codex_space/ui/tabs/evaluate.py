@@ -56,7 +56,7 @@ class EvaluateTab:
 
 def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
     """Lay out the choice and the list on the left, the chosen evaluation on the right."""
-    models, known = choices_of(chat.sources()), evaluations.benchmarks()
+    models, known = choices_of(chat.sources(files=True)), evaluations.benchmarks()
     first = known[0]["name"] if known else None
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
@@ -127,7 +127,7 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def list_models(chosen: str | None) -> gr.Dropdown:
-        found = choices_of(chat.sources())
+        found = choices_of(chat.sources(files=True))
         # A choice is left alone: it may be a Hub id, or a link may be setting it at this moment.
         return gr.Dropdown(found) if chosen or not found else gr.Dropdown(found, value=found[0][1])
 
