@@ -79,7 +79,7 @@ class Examination:
             "samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line()
         )
         if isinstance(model, GgufModel):
-            generator: Generator | GgufGenerator = GgufGenerator(model, protocol)
+            generator: Generator | GgufGenerator = GgufGenerator(model, tokenizer, protocol)
         else:
             generator = Generator(model, tokenizer, protocol, self._asking.batch_size)
         count = 0

@@ -211,6 +211,11 @@ def render(template: str, messages: list[dict[str, str]], bos_token: str, eos_to
     )
 
 
+def is_end(model: Llama, token: int) -> bool:
+    """Whether a token ends an answer of this file."""
+    return bool(c.llama_vocab_is_eog(c.llama_model_get_vocab(model.model), token))
+
+
 def special(model: Llama, name: str) -> str:
     """Return a file's bos or eos token as text, empty where it has none."""
     found = getattr(model, f"token_{name}")()

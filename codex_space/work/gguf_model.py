@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from codex_space.core.errors import ModelError
 from codex_space.grade.protocol import Protocol
 from codex_space.work.generate import Answer, Prompt
@@ -39,6 +41,10 @@ class GgufModel:
             raise ModelError(f"the file cannot be loaded ({error})", where=name, cure="Export it again.") from error
         trained = [int(value) for key, value in self.llama.metadata.items() if key.endswith(".context_length")]
         self.num_positions = min([N_CTX, *trained])
+
+    def ends_with(self, token: int) -> bool:
+        """Whether a token ends an answer."""
+        return self._gguf.is_end(self.llama, token)
 
     def answer(self, request: dict[str, Any], stop: threading.Event) -> Iterator[dict[str, Any]]:
         """Yield pieces of text, then the counts, as `chat.Talker` does.
@@ -84,25 +90,35 @@ class GgufModel:
 class GgufGenerator:
     """A file and how it is to answer; one prompt after the other, as llama.cpp is fastest on a CPU."""
 
-    def __init__(self, model: GgufModel, protocol: Protocol) -> None:
-        """Take a loaded file."""
-        self._model, self._protocol = model, protocol
+    def __init__(self, model: GgufModel, tokenizer: PreTrainedTokenizerBase, protocol: Protocol) -> None:
+        """Take a loaded file, and the tokenizer of the model it was made of."""
+        self._model, self._tokenizer, self._protocol = model, tokenizer, protocol
 
     def answers(self, prompts: Sequence[Prompt], is_stopped: Callable[[], bool] = lambda: False) -> Iterator[Answer]:
         """Yield an answer to each prompt; of one that is too long for the model the end is asked."""
-        protocol = self._protocol
+        wanted, positions = self._protocol.max_new_tokens, self._model.num_positions
         for number, prompt in enumerate(prompts):
+            ids = prompt.ids[-(positions - min(wanted, positions // 2)) :]
+            self._model.llama.set_seed(self._protocol.seed + number)
+            found = self._write(ids, min(wanted, positions - len(ids)), is_stopped)
             if is_stopped():
-                return
-            room = self._model.num_positions - min(protocol.max_new_tokens, self._model.num_positions // 2)
-            ids = prompt.ids[-room:]
-            told = self._model.llama.create_completion(
-                ids,
-                max_tokens=min(protocol.max_new_tokens, self._model.num_positions - len(ids)),
-                temperature=0.0 if protocol.is_greedy else protocol.temperature,
-                top_p=protocol.top_p,
-                stop=list(protocol.stops),
-                seed=protocol.seed + number,
-                **_PLAIN,
-            )
-            yield Answer(prompt.key, told["choices"][0]["text"], told["usage"]["completion_tokens"])
+                return  # the answer was cut short
+            yield Answer(prompt.key, self._decode(found), len(found))
+
+    def _write(self, ids: list[int], limit: int, is_stopped: Callable[[], bool]) -> list[int]:
+        protocol, found = self._protocol, list[int]()
+        heat = 0.0 if protocol.is_greedy else protocol.temperature
+        for token in self._model.llama.generate(ids, temp=heat, top_p=protocol.top_p, **_PLAIN):
+            if self._model.ends_with(token):
+                break
+            found.append(token)
+            if len(found) >= limit or is_stopped() or self._has_stopped(found):
+                break
+        return found
+
+    def _has_stopped(self, found: list[int]) -> bool:
+        stops = self._protocol.stops
+        return bool(stops) and any(stop in self._decode(found) for stop in stops)
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))

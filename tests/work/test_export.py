@@ -104,10 +104,11 @@ def test_types_and_their_companions_come_from_one_conversion(made, tmp_path):
             "params",
             "system",
             "template",
+            "tokenizer",
         ]
     )
     spooled = {path.name for path in job.dir.spooled(1).iterdir()}
-    assert spooled == {*names, "codex_manifest.json"} - {"export.json", "README.md"}
+    assert spooled == {*names, "codex_manifest.json"} - {"export.json", "README.md", "tokenizer"}
     assert "ollama run hf.co/ada/my-model-GGUF:Q4_K_M" in (job.dir.export / "README.md").read_text()
     modelfile = (job.dir.export / "Modelfile").read_text()
     assert "FROM ./my-model-Q4_K_M.gguf" in modelfile
@@ -222,13 +223,27 @@ def test_a_merge_by_shards_is_pefts_own_and_never_holds_the_model(made, tmp_path
     assert (plain - expected).abs().max() > 0.05
 
 
-def test_an_adapter_is_exported_merged_and_compared_with_itself(made, tmp_path):
+def ask(parent, ref, run_id, **references):
+    """Return what a model or a file answers to three problems."""
+    recipe = {"kind": "evaluate", "model": {"model_name_or_path": ref}, "limit": 3, "max_new_tokens": 8}
+    job = make_folder(parent, recipe, run_id=run_id)
+    assert job.run(num_threads=2, references=references) == 0, job.sentence
+    lines = (job.dir.evaluation(0, "first-steps") / "samples.jsonl").read_text().splitlines()
+    return {row["task_id"]: row["text"] for row in map(json.loads, lines)}
+
+
+def test_an_adapter_is_exported_merged_and_its_file_answers_a_benchmark_as_it_does(made, tmp_path):
     tuned = adapter(made("llama"), tmp_path / "tuned")
-    job, code, found = run_export(tmp_path, tuned, ["Q8_0"])
+    job, code, found = run_export(tmp_path, tuned)
     assert code == 0, job.sentence
     assert found["reference"]["adapter_kl"] < 1e-4
-    assert [row["type"] for row in found["files"]] == ["Q8_0"]
     assert not job.dir.merged.exists()
+    ref = f"gguf:{RUN}/{found['files'][0]['path']}"
+    answers = ask(
+        tmp_path, ref, "20261121-001540-evaluate-aaaa", **{ref: str(job.dir.export / found["files"][0]["path"])}
+    )
+    assert len(answers) == 3
+    assert answers == ask(tmp_path, str(tuned), "20261121-001540-evaluate-bbbb")
 
 
 def test_a_killed_export_goes_on_from_its_16_bits(made, tmp_path, processes):
