@@ -1,8 +1,6 @@
 """Write the model card that goes up with each checkpoint; never a token, never a path of this machine."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -11,7 +9,6 @@ import yaml
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.recipe import RewardRecipe, TrainingRecipe, parse_yaml
 from codex_space.hub.manifest import Manifest
-from codex_space.hub.ollama import use_lines
 
 _LOCAL = re.compile(r"(/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")
 
@@ -27,61 +24,6 @@ def render_card(recipe: TrainingRecipe, manifest: Manifest, *, repo_id: str, rec
         f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
         f"the optimizer of the newest one, so that training can go on.\n\n"
         f"## How it was trained\n\n```yaml\n{recipe_text.strip()}\n```\n"
-    )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What an exported model came from: the recipe it was trained by, and of what; empty where it is not known.
-
-    Attributes:
-        model: Hub id of the base model.
-        facts: (name, value) of machine and packages.
-    """
-
-    recipe_text: str = ""
-    model: str = ""
-    revision: str = ""
-    licence: str = ""
-    datasets: tuple[str, ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-
-
-def render_gguf_card(results: Mapping[str, Any], origin: Origin, *, repo_id: str = "") -> str:
-    """Return the README beside GGUF files: what each was found to be against the model, and how to run it."""
-    offered = [row for row in results["files"] if row["passed"]]
-    front: dict[str, Any] = {"library_name": "gguf", "pipeline_tag": "text-generation"}
-    if origin.licence:
-        front["license"] = origin.licence
-    if origin.model:
-        front |= {"base_model": origin.model, "base_model_relation": "quantized"}
-    if origin.datasets:
-        front["datasets"] = list(origin.datasets)
-    front["tags"] = ["codex-space", "gguf", "code"]
-    rows = "\n".join(
-        f"| `{row['path']}` | {row['type']} | {row['bytes'] / 1e6:,.1f} MB | {row['kl']:.2g} | {100 * row['top1']:.1f} % |"
-        for row in offered
-    )
-    reference = results["reference"]
-    lines = "\n\n".join(
-        f"**{name}**\n\n```\n{text}\n```" for name, text in use_lines(results["name"], results["usual"], repo_id)
-    )
-    whence = f" of [{origin.model}](https://huggingface.co/{origin.model})" if origin.model else ""
-    pinned = f" at `{origin.revision}`" if origin.revision else ""
-    facts = "\n".join(f"- {name}: {value}" for name, value in origin.facts)
-    trained = (
-        f"## How it was trained\n\n```yaml\n{origin.recipe_text.strip()}\n```\n\n{facts}\n"
-        if origin.recipe_text
-        else ""
-    )
-    licence = origin.licence or "not stated by the base model; look there before you pass these files on"
-    return (
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {results['name']}\n\n"
-        f"GGUF files{whence}{pinned}, for Ollama, LM Studio, llama.cpp and others. Licence: {licence}.\n\n"
-        f"| File | Type | Size | KL | Same top token |\n|---|---|---|---|---|\n{rows}\n\n"
-        f"KL is the mean divergence from the model in {reference['dtype']}, in nats a token, over {reference['num_tokens']:,} "
-        f"tokens of code; each file cuts all of {offered[0]['num_strings']} test strings into the model's own tokens, and carries "
-        f"its chat template.\n\n## Use it\n\n{lines}\n\n{trained}"
     )
 
 

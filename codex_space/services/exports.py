@@ -18,7 +18,7 @@ from codex_space.store.runs import Run
 MACHINES_GB = (4, 8, 16)
 CLOSE_KL = 0.02
 """Below it a file answers as the model does, nearly always; of such files the smallest is the best choice."""
-_OTHER_FILES = ("Modelfile", "template", "params", "system", "README.md", "codex_model.json")
+_OTHER_FILES = ("Modelfile", "template", "params", "system", "README.md", "codex_model.json", "curves.svg")
 
 
 def recipe_text(  # the recipe's own keys, by keyword

@@ -21,13 +21,11 @@ from transformers import PreTrainedTokenizerBase
 from codex_space.core import durable, quants
 from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import require_converter
-from codex_space.core.hub_names import looks_like_repo_id
-from codex_space.core.paths import JobDir
 from codex_space.core.quants import EXACT, QUANTS
-from codex_space.core.recipe import ExportRecipe, parse_recipe
+from codex_space.core.recipe import ExportRecipe
 from codex_space.hub import ollama
-from codex_space.hub.cards import Origin, render_gguf_card, share_recipe
-from codex_space.work import checkpoint, children, importance, merge, models, reference, templates
+from codex_space.hub.gguf_cards import CARD, CURVES, Origin, render_curves, render_gguf_card
+from codex_space.work import checkpoint, children, importance, merge, models, origin, reference, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.gguf_model import TOKENIZER
 
@@ -91,7 +89,7 @@ def run(attempt: Attempt) -> None:
     base = _local(attempt, models.base_of(adapter)) if adapter else Path(source)
     _require_family(base)
     weights = quants.read_weights(base)
-    export = _begin(attempt, recipe, converter, where, _origin(Path(source), base, where))
+    export = _begin(attempt, recipe, converter, where, origin.read(Path(source), base, where))
     _require_room(export, weights, merges=adapter is not None)
     attempt.say("ready", max_steps=100)
     if attempt.check_only:
@@ -174,31 +172,6 @@ def _begin(attempt: Attempt, recipe: ExportRecipe, converter: Path, where: str, 
     results["files"] = [row for row in results["files"] if (folder / str(row["path"])).is_file()]
     return Export(
         attempt, recipe, converter, str(results["name"]), folder, results, origin, threads=attempt.num_threads
-    )
-
-
-def _origin(source: Path, base: Path, where: str) -> Origin:
-    """Read what the card says of where a model comes from; a run's folder holds its recipe and its environment."""
-    readme = base / "README.md"
-    parts = readme.read_text(encoding="utf-8", errors="replace").split("---\n") if readme.is_file() else []
-    licence = re.search(r"^license:\s*([\w.-]+)", parts[1], re.MULTILINE) if len(parts) > 2 and not parts[0] else None
-    known = licence.group(1) if licence else ""
-    job = JobDir(source.parent)
-    if not where.startswith("run:") or not job.recipe.is_file():
-        return Origin(model=where if looks_like_repo_id(where) else "", licence=known)
-    text = job.recipe.read_text(encoding="utf-8")
-    recipe, environment = parse_recipe(text), durable.read_json(job.env) or {}
-    model = getattr(recipe, "model", None)
-    ref, packages = (model.model_name_or_path if model else ""), environment.get("packages", {})
-    facts = [(name, packages[name]) for name in ("torch", "transformers", "trl", "peft") if name in packages]
-    gpus = ", ".join(str(gpu.get("name")) for gpu in environment.get("gpus", []))
-    return Origin(
-        recipe_text=share_recipe(text),
-        model=ref if looks_like_repo_id(ref) else "",
-        revision=str((model.revision if model else None) or ""),
-        licence=known,
-        datasets=tuple(sorted({row.path for row in recipe.datasets if looks_like_repo_id(row.path)})),
-        facts=(("trained on", gpus or f"CPU, {environment.get('num_threads', 1)} threads"), *facts),
     )
 
 
@@ -419,12 +392,12 @@ def _write_companions(export: Export, tokenizer: PreTrainedTokenizerBase, offere
         system=recipe.system,
     )
     usual = next((row for row in offered if row["type"] == "Q4_K_M"), offered[-1])
-    export.results |= {"card": "README.md", "ollama": bool(beside.template), "usual": usual["path"]}
+    export.results |= {"card": CARD, "ollama": bool(beside.template), "usual": usual["path"]}
     files = beside.files(str(usual["path"]))
     files["codex_model.json"] = ollama.registry_entry(export.name, str(usual["path"]))
-    files["README.md"] = render_gguf_card(
-        export.results, export.origin, repo_id=recipe.hub.repo_id if recipe.hub else ""
-    )
+    files[CURVES] = render_curves(export.origin.losses, export.origin.eval_losses)
+    files[CARD] = render_gguf_card(export.results, export.origin, repo_id=recipe.hub.repo_id if recipe.hub else "")
     tokenizer.save_pretrained(export.folder / TOKENIZER)
     for name, text in files.items():
-        durable.write_text(export.folder / name, text)
+        if text:
+            durable.write_text(export.folder / name, text)
