@@ -62,9 +62,11 @@ class _Given:
         self.rows = packing.Stream(shards.Reader(train), self.length, 1)
 
     def model(self, seed: int = 1) -> Any:  # noqa: ANN401  # transformers'
-        from codex_space.work.models import build_fresh
+        from codex_space.work.models import build_fresh, quieten
 
-        return build_fresh(self.architecture, self.words, seed)
+        model = build_fresh(self.architecture, self.words, seed)
+        quieten(model)
+        return model
 
     def loop(self, seed: int = 1, **train: Any) -> Any:  # noqa: ANN401  # ours
         from codex_space.core.paths import JobDir

@@ -45,6 +45,7 @@ def run(attempt: Attempt) -> None:
         held = shards.write(prepared.validation, prepared.validation_sha256, words, cache)
     corpus = Corpus(_pack(train, recipe, arguments), recipe.block_size, train.key, held)
     model = models.build_fresh(architecture, words, recipe.seed)
+    models.quieten(model)
     log.info("%s parameters, %s tokens", f"{model.num_parameters():,}", f"{train.num_tokens:,}")
     loop = Loop(attempt, model, words, corpus, arguments)
     reporter = report.Reporter(attempt, evaluates=held is not None, examine=benchmark.examiner(attempt, loop, words))
