@@ -68,6 +68,20 @@ class _Given:
         quieten(model)
         return model
 
+    def flops_per_peak(self) -> float:
+        """Return the share of the GPU's peak that one token a second takes, 0 where that is not known."""
+        import torch
+
+        from codex_space.core.hardware import find_gpu
+        from codex_space.core.recipe import validate
+        from codex_space.work.speed import flops_per_token
+
+        known = find_gpu(torch.cuda.get_device_name()) if self.on_gpu else None
+        recipe: Any = validate(
+            {"kind": "pretrain", "architecture": "tiny", "tokenizer": "fresh:bpe", "datasets": [{"path": "sample:x"}]}
+        )
+        return flops_per_token(self.model(), recipe, self.length) / (known["tflops"] * 1e12) if known else 0.0
+
     def loop(self, seed: int = 1, **train: Any) -> Any:  # noqa: ANN401  # ours
         from codex_space.core.paths import JobDir
         from codex_space.work.loop import Corpus, Loop
@@ -118,7 +132,8 @@ def speed(given: _Given) -> dict[str, Any]:
         f"ours to {name}": quartiles([ours / theirs for ours, theirs in zip(rates["ours"], rates[name], strict=True)])
         for name in ("trainer", "plain")
     }
-    return {"tokens_per_s": {name: quartiles(found) for name, found in rates.items()}, **ratios}
+    mfu = {name: round(statistics.median(found) * given.flops_per_peak(), 4) for name, found in rates.items()}
+    return {"tokens_per_s": {name: quartiles(found) for name, found in rates.items()}, **ratios, "mfu": mfu}
 
 
 def _ours(given: _Given, **train: Any) -> list[float]:  # noqa: ANN401  # fields of LoopArguments
