@@ -22,6 +22,7 @@ def export(args: argparse.Namespace) -> int:
             name=args.name,
             system=args.system,
             imatrix=args.imatrix,
+            adapter=args.adapter,
             repo_id=args.push,
         )
         run_id = runs.submit(ctx, text).id

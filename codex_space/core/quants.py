@@ -50,6 +50,8 @@ QUANTS: Mapping[str, Quant] = {
     "Q4_1": Quant(3, 5.0, 5.0, 1.0, "4 bits, older type"),
     "Q4_0": Quant(2, 4.55, 4.55, 1.0, "4 bits, older type, quick on phones"),
 }
+ADAPTER = "LoRA"
+"""The type of an adapter's own file, which is loaded on top of its base."""
 EXACT = ("F32", "F16", "BF16")
 """What llama.cpp's converter writes; all others are made from its F16."""
 

@@ -485,6 +485,10 @@ class ExportRecipe(BaseRecipe):
     gguf: list[str] = Field(
         default=["Q8_0", "Q4_K_M"], min_length=1, max_length=12, description="Types of file, such as Q8_0 or Q4_K_M."
     )
+    adapter: bool = Field(
+        default=False,
+        description="Also a LoRA adapter as a small GGUF file of its own, for programs that load it on its base.",
+    )
     imatrix: bool = Field(
         default=False,
         description="Weigh what matters most while quantising, measured on the rows of datasets, or on the standard "

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from codex_space.core.errors import ModelError
+from codex_space.core.quants import ADAPTER
 from codex_space.core.recipe import WRITING_KINDS
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
@@ -59,7 +60,7 @@ class Chat:
             found += [
                 ChatSource(f"{run.name} · {row['type']} (GGUF)", f"{references.GGUF}{run.id}/{row['path']}")
                 for row in made
-                if row["passed"]
+                if row["passed"] and row["type"] != ADAPTER
             ]
             if run.kind not in WRITING_KINDS:
                 continue

@@ -21,8 +21,15 @@ CLOSE_KL = 0.02
 _OTHER_FILES = ("Modelfile", "template", "params", "system", "README.md", "codex_model.json", "curves.svg")
 
 
-def recipe_text(  # the recipe's own keys, by keyword
-    ref: str, kinds: list[str], *, name: str = "", system: str = "", imatrix: bool = False, repo_id: str = ""
+def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
+    ref: str,
+    kinds: list[str],
+    *,
+    name: str = "",
+    system: str = "",
+    imatrix: bool = False,
+    adapter: bool = False,
+    repo_id: str = "",
 ) -> str:
     """Return the recipe of an export.
 
@@ -31,7 +38,7 @@ def recipe_text(  # the recipe's own keys, by keyword
     """
     values: dict[str, Any] = {"kind": "export", "name": name, "model": {"model_name_or_path": ref}, "gguf": kinds}
     hub = {"hub": {"repo_id": repo_id}} if repo_id else {}
-    return render_recipe(validate({**values, "system": system, "imatrix": imatrix, **hub}))
+    return render_recipe(validate({**values, "system": system, "imatrix": imatrix, "adapter": adapter, **hub}))
 
 
 def pin(ctx: Context, recipe: ExportRecipe) -> ExportRecipe:
@@ -129,8 +136,9 @@ def _scores(ctx: Context, run_id: str) -> dict[str, list[dict[str, Any]]]:
 def _best(rows: list[dict[str, Any]]) -> dict[int, str]:
     """Return the file to choose for a machine of so many GB: of those that fit the smallest close one, else the closest."""
     found: dict[int, str] = {}
+    whole = [row for row in rows if row.get("passed") and row["type"] != quants.ADAPTER]
     for gb in MACHINES_GB:
-        fits = [row for row in rows if row.get("passed") and 1.2 * row["bytes"] + 1.5e9 < 0.9e9 * gb]
+        fits = [row for row in whole if 1.2 * row["bytes"] + 1.5e9 < 0.9e9 * gb]
         close = [row for row in fits if row["kl"] <= CLOSE_KL]
         if fits:
             found[gb] = (

@@ -1,7 +1,7 @@
 """A child process that runs llama.cpp's converter on a folder, with what it lacks for models saved by transformers 5.
 
 `python -m codex_space.work.convert JSON`, where JSON holds converter, model, outfile, outtype, name, template, add_bos,
-add_eos and stop_id. Corrected: fields of config.json that were renamed, pre-tokenizers it knows by the hash of one
+add_eos and stop_id, or an adapter with its base. Corrected: fields of config.json that were renamed, pre-tokenizers it knows by the hash of one
 vocabulary only, whether texts begin with a bos token, which token ends an answer, and the chat template.
 """
 
@@ -47,8 +47,11 @@ def main() -> None:
     folder = asked["converter"]
     sys.path[:0] = [f"{folder}/gguf-py", folder]  # before any other gguf: converter and package are of one commit
     _correct(asked)
-    sys.argv = [f"{folder}/convert_hf_to_gguf.py", asked["model"], "--outfile", asked["outfile"]]
-    sys.argv += ["--outtype", asked["outtype"], "--model-name", asked["name"]]
+    if adapter := asked.get("adapter"):
+        sys.argv = [f"{folder}/convert_lora_to_gguf.py", adapter, "--base", asked["model"]]
+    else:
+        sys.argv = [f"{folder}/convert_hf_to_gguf.py", asked["model"], "--model-name", asked["name"]]
+    sys.argv += ["--outfile", asked["outfile"], "--outtype", asked["outtype"]]
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

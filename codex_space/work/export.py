@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers import PreTrainedTokenizerBase
 from codex_space.core import durable, quants
 from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import require_converter
-from codex_space.core.quants import EXACT, QUANTS
+from codex_space.core.quants import ADAPTER, EXACT, QUANTS
 from codex_space.core.recipe import ExportRecipe
 from codex_space.hub import ollama
 from codex_space.hub.gguf_cards import CARD, CURVES, Origin, render_curves, render_gguf_card
@@ -96,7 +97,7 @@ def run(attempt: Attempt) -> None:
         return
     attempt.stop.is_training = True
     try:
-        _make(export, base if adapter is None else _merge(export, adapter, base), adapter)
+        _make(export, base if adapter is None else _merge(export, adapter, base), adapter, base)
     except children.StoppedError:
         attempt.say("done", step=max(export.said_percent, 0), summary={}, stopped=True)
         return
@@ -207,7 +208,7 @@ def _merge(export: Export, adapter: Path, base: Path) -> Path:
     return attempt.job.merged
 
 
-def _make(export: Export, model: Path, adapter: Path | None) -> None:
+def _make(export: Export, model: Path, adapter: Path | None, base: Path) -> None:
     attempt, recipe = export.attempt, export.recipe
     tokenizer = models.load_tokenizer(str(model))
     folder = attempt.job.root / "cache" / "reference"
@@ -223,6 +224,8 @@ def _make(export: Export, model: Path, adapter: Path | None) -> None:
     for kind in recipe.gguf:
         if kind not in EXACT:
             _finish(export, kind, folder, lambda part, kind=kind: _quantise(export, model, whole, kind, part))
+    if adapter is not None and recipe.adapter:
+        _finish_adapter(export, adapter, base, tokenizer, folder)
     export.results["files"].sort(key=lambda row: -row["bytes"])
     _offer(export, tokenizer)
     shutil.rmtree(attempt.job.merged, ignore_errors=True)
@@ -279,6 +282,34 @@ def _finish(export: Export, kind: str, folder: Path, make: Callable[[Path], None
     export.say_progress()
 
 
+def _finish_adapter(
+    export: Export, adapter: Path, base: Path, tokenizer: PreTrainedTokenizerBase, folder: Path
+) -> None:
+    """Make the adapter's own file, and measure it on its base, which is converted for that alone."""
+    path = export.file(ADAPTER)
+    if any(row["type"] == ADAPTER for row in export.results["files"]):
+        return
+    plain = export.attempt.job.root / "cache" / "base.gguf"
+    export.attempt.say("phase", phase="writing", detail=path.name)
+    try:
+        with tempfile.TemporaryDirectory(dir=plain.parent) as name:
+            shown = merge.as_plain_lora(adapter, Path(name))
+            asked = {
+                "converter": str(export.converter),
+                "model": str(base),
+                "adapter": str(shown),
+                "outfile": str(path),
+            }
+            told = {**asked, "outtype": "f16", "template": None, "add_bos": False, "add_eos": False, "stop_id": None}
+            _run(export, ["codex_space.work.convert", json.dumps(told)], "llama.cpp's converter", None)
+        _convert(export, base, tokenizer, "F16", plain)
+        found = _measure(export, ADAPTER, plain, folder, str(path))
+    finally:
+        plain.unlink(missing_ok=True)
+    export.results["files"].append({"path": path.name, "type": ADAPTER, "bytes": path.stat().st_size, **found})
+    export.keep()
+
+
 def _convert(export: Export, model: Path, tokenizer: PreTrainedTokenizerBase, kind: str, part: Path) -> None:
     template = tokenizer.chat_template
     begins, ends = reference.adds(tokenizer)
@@ -315,17 +346,17 @@ def _quantise(export: Export, model: Path, source: Path, kind: str, part: Path) 
     _run(export, ["codex_space.work.gguf", *asked], f"quantising to {kind}", part)
 
 
-def _measure(export: Export, kind: str, path: Path, folder: Path) -> dict[str, Any]:
+def _measure(export: Export, kind: str, path: Path, folder: Path, *adapter: str) -> dict[str, Any]:
     """Return what was found of a file, whether it may be offered, and why not."""
     try:
-        asked = ["measure", str(path), str(folder), str(export.threads)]
+        asked = ["measure", str(path), str(folder), str(export.threads), *adapter]
         told = _run(export, ["codex_space.work.gguf", *asked], f"llama.cpp on {kind}", None)
         found: dict[str, Any] = json.loads(told.splitlines()[-1])
     except TrainingError as error:
         return {"kl": None, "top1": None, "tokens_equal": False, "passed": False, "why": error.what}
     whole = next((row for row in export.results["files"] if row["type"] in EXACT), None)
     why = judge(found, kind)
-    if not why and whole and not whole["passed"]:
+    if not why and not adapter and whole and not whole["passed"]:
         why = f"it is made from {whole['type']}, which failed"
     return {
         "kl": found["kl"],
@@ -343,7 +374,7 @@ def _measure(export: Export, kind: str, path: Path, folder: Path) -> dict[str, A
 
 def judge(found: Mapping[str, Any], kind: str) -> str:
     """Return why a file may not be offered, empty where it may."""
-    limit, exact = QUANTS[kind].max_kl, kind in EXACT
+    limit, exact = QUANTS["F16" if kind == ADAPTER else kind].max_kl, kind in (*EXACT, ADAPTER)
     faults = (
         (found["num_wrong"], "{num_wrong} of {num_strings} strings are cut into other tokens: {wrong}"),
         (found["template"], "its chat template is another one: {template}"),
@@ -365,14 +396,14 @@ def _run(export: Export, arguments: list[str], what: str, part: Path | None) -> 
 
 def _offer(export: Export, tokenizer: PreTrainedTokenizerBase) -> None:
     """Take away what was only made on the way or failed, and write the files that go beside the rest."""
-    wanted = set(export.recipe.gguf)
+    wanted = {*export.recipe.gguf, ADAPTER}
     for row in list(export.results["files"]):
         if row["type"] not in wanted:
             export.file(row["type"]).unlink(missing_ok=True)
             export.results["files"].remove(row)
         elif not row["passed"]:
             export.file(row["type"]).unlink(missing_ok=True)
-    offered = [row for row in export.results["files"] if row["passed"]]
+    offered = [row for row in export.results["files"] if row["passed"] and row["type"] != ADAPTER]
     if offered:
         _write_companions(export, tokenizer, offered)
     export.keep()

@@ -1,7 +1,7 @@
 """A child process around llama.cpp, which may crash on a bad file: it quantises one, or measures it against its model.
 
 python -m codex_space.work.gguf quantize SOURCE TARGET FTYPE THREADS [IMATRIX.npz CONVERTER FAMILY LAYERS]
-python -m codex_space.work.gguf measure FILE REFERENCE_FOLDER THREADS     prints one JSON object on the last line
+python -m codex_space.work.gguf measure FILE REFERENCE_FOLDER THREADS [ADAPTER]     prints one JSON object on the last line
 """
 
 import ctypes
@@ -56,7 +56,7 @@ def _imatrix(path: str, converter: str, family: str, layers: str) -> Any:  # noq
     return array
 
 
-def open_model(path: str, *, n_ctx: int, threads: int, logits_all: bool = False) -> Llama:
+def open_model(path: str, *, n_ctx: int, threads: int, logits_all: bool = False, adapter: str | None = None) -> Llama:
     """Load a file on the CPU, without the buffers of AMX on which quantised models crash."""
     defaults = c.llama_model_default_params
 
@@ -74,16 +74,17 @@ def open_model(path: str, *, n_ctx: int, threads: int, logits_all: bool = False)
             n_threads=threads,
             n_threads_batch=threads,
             logits_all=logits_all,
+            lora_path=adapter,
             verbose=True,  # what llama.cpp says stands in the log, the reason why it refuses a file too
         )
     finally:
         c.llama_model_default_params = defaults
 
 
-def measure(path: str, folder: Path, threads: int) -> dict[str, Any]:
-    """Return how far a file is from what the model it was made of gave (see `reference.write`)."""
+def measure(path: str, folder: Path, threads: int, adapter: str | None = None) -> dict[str, Any]:
+    """Return how far a file, with an adapter's where one is named, is from what the model it was made of gave (see `reference.write`)."""
     reference: dict[str, Any] = json.loads((folder / REFERENCE).read_text(encoding="utf-8"))
-    model = open_model(path, n_ctx=reference["n_ctx"], threads=threads, logits_all=True)
+    model = open_model(path, n_ctx=reference["n_ctx"], threads=threads, logits_all=True, adapter=adapter)
     return {
         **_compare_tokens(model, reference["strings"]),
         **_compare_logits(model, reference["texts"], np.load(folder / LOGITS, mmap_mode="r")),
@@ -227,8 +228,8 @@ def main(arguments: list[str]) -> int:
     match arguments:
         case ["quantize", source, target, ftype, threads, *imatrix]:
             return quantize(source, target, int(ftype), int(threads), imatrix)
-        case ["measure", path, folder, threads]:
-            print(json.dumps(measure(path, Path(folder), int(threads))))  # noqa: T201  # what the parent reads
+        case ["measure", path, folder, threads, *adapter]:
+            print(json.dumps(measure(path, Path(folder), int(threads), *adapter)))  # noqa: T201  # what the parent reads
             return 0
     return 2
 

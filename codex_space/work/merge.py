@@ -54,6 +54,28 @@ def merge(adapter: Path, base: Path, target: Path, said: Callable[[str], None]) 
     temporary.rename(target)
 
 
+def as_plain_lora(adapter: Path, target: Path) -> Path:
+    """Return a folder of the adapter whose scale is alpha / r, which is all that llama.cpp knows: rsLoRA's alpha is rewritten.
+
+    Raises:
+        ModelError: It is more than matrices A and B, so that only the merged model holds all of it.
+    """
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        plain = all(".lora_A." in key or ".lora_B." in key for key in file.keys())  # noqa: SIM118  # no dict
+    if config.get("use_dora") or not plain or config.get("rank_pattern") or config.get("alpha_pattern"):
+        raise ModelError(
+            "this adapter is no plain LoRA, so it has no file of its own",
+            where="adapter",
+            cure="Leave adapter: true out: the merged files hold all of it.",
+        )
+    if config.get("use_rslora"):
+        config |= {"use_rslora": False, "lora_alpha": config["lora_alpha"] * math.sqrt(config["r"])}
+    durable.write_json(target / "adapter_config.json", config)
+    (target / "adapter_model.safetensors").symlink_to((adapter / "adapter_model.safetensors").absolute())
+    return target
+
+
 class _NotStreamedError(Exception):
     """This adapter holds something that only PEFT merges."""
 

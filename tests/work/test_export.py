@@ -12,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from codex_space.core import durable
+from codex_space.core.errors import ModelError
 from codex_space.core.export_tools import find_converter
 from codex_space.work import convert, export, importance, merge, models
 from codex_space.work.corpus import strings
@@ -221,6 +222,24 @@ def test_a_merge_by_shards_is_pefts_own_and_never_holds_the_model(made, tmp_path
         found = models.load_model(str(tmp_path / "merged"), dtype=torch.float32).eval()(ids).logits
     assert (found - expected).abs().max() < 1e-3
     assert (plain - expected).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("changes", [{}, {"use_rslora": True}])
+def test_a_plain_adapter_is_a_file_of_its_own_and_rsloras_scale_is_kept(made, tmp_path, changes):
+    tuned = adapter(made("llama"), tmp_path / "tuned", **changes)
+    job, code, found = run_export(tmp_path, tuned, adapter=True)
+    assert code == 0, job.sentence
+    rows = {row["type"]: row for row in found["files"]}
+    assert rows["LoRA"]["passed"], rows["LoRA"]["why"]
+    assert rows["LoRA"]["kl"] < 1e-3
+    assert rows["LoRA"]["bytes"] < rows["F16"]["bytes"]
+    assert found["usual"] == rows["F16"]["path"]
+
+
+def test_an_adapter_that_is_more_than_lora_has_no_file_of_its_own(made, tmp_path):
+    tuned = adapter(made("qwen2"), tmp_path / "tuned", use_dora=True)
+    with pytest.raises(ModelError, match="no plain LoRA"):
+        merge.as_plain_lora(tuned, tmp_path)
 
 
 def ask(parent, ref, run_id, **references):
