@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.work.conftest import pretrain_recipe, text_rows
+from tests.work.conftest import chat_rows, pretrain_recipe, sft_recipe, text_rows
 
 pytestmark = pytest.mark.slow
 TOKENIZER = {"kind": "tokenizer", "vocab_size": 300}
-PARENT_ID = "20261121-001520-tokenizer-pppp"
+PARENT_ID, BASE_ID = "20261121-001520-tokenizer-pppp", "20261121-001521-pretrain-pppp"
 
 
 def test_a_model_from_random_weights_learns(make_job):
@@ -91,3 +91,14 @@ def test_what_cannot_be_trained_is_refused_with_a_sentence(make_job, changes, ro
     assert sentence in job.sentence
     assert not job.said("ready")
     assert not job.dir.checkpoint_steps()
+
+
+@pytest.mark.parametrize("architecture", ["tiny", "tiny-starcoder2"])
+def test_a_pretrained_model_is_tuned_with_lora_like_any_other(make_job, architecture):
+    base = make_job(pretrain_recipe(architecture=architecture, train={"max_steps": 5}), text_rows(), BASE_ID)
+    assert base.run() == 0, base.sentence
+    ref = f"run:{BASE_ID}"
+    tuned = make_job(sft_recipe(model={"model_name_or_path": ref}, train={"max_steps": 5}), chat_rows())
+    assert tuned.run(references={ref: str(base.dir.checkpoint(5))}) == 0, tuned.sentence
+    losses = [loss for _, loss in tuned.curve("loss")]
+    assert losses[-1] < losses[0]
