@@ -25,6 +25,7 @@ def evaluate(args: argparse.Namespace) -> int:
             reference(ctx, args.model),
             args.benchmark,
             mode=args.mode,
+            prompt_form=args.prompt_form,
             limit=args.limit,
             num_samples=args.num_samples,
             temperature=args.temperature,

@@ -141,6 +141,10 @@ class CheckpointsSection(Section):
         return bool(_HIGHER_IS_BETTER.search(self.metric)) and "rejected" not in self.metric
 
 
+PromptForm = Literal["auto", "completion", "completion-stripped", "chat", "chat-no-prefill", "request", "request-begun"]
+"""How a problem becomes a prompt (grade/protocol.py)."""
+
+
 class Asking(Section):
     """How a model is asked the problems of a benchmark."""
 
@@ -149,6 +153,11 @@ class Asking(Section):
         description="chat asks in the model's own template and reads the code out of the answer; completion lets it go on "
         "writing after the problem; auto is chat where the model has a template.",
     )
+    prompt_form: PromptForm = Field(
+        default="auto",
+        description="auto is what the benchmark's published scores are made with; completion as the prompt stands or stripped at "
+        "its ends, chat with or without a begun answer, request the problem's own sentence where it has one.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="At most this many problems, spread over the benchmark; empty for all."
     )
@@ -156,6 +165,13 @@ class Asking(Section):
     batch_size: int = Field(
         default=16, ge=1, le=1024, description="Answers written at once; halved by itself where memory is short."
     )
+
+    @model_validator(mode="after")
+    def _form_fits_mode(self) -> "Asking":
+        form, mode = self.prompt_form, self.mode
+        if "auto" not in (form, mode) and form.startswith("completion") != (mode == "completion"):
+            raise ValueError(f"prompt_form {form} is not one of mode {mode}: leave one of the two at auto")
+        return self
 
 
 class EvaluateSection(Asking):

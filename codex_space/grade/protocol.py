@@ -44,11 +44,6 @@ def stripped_completion(problem: Mapping[str, str]) -> Asked:
     return Asked(problem["prompt"].strip() + "\n")
 
 
-def docstring_completion(problem: Mapping[str, str]) -> Asked:
-    """Return a task told in prose as a docstring with its first assert (`text`, `first_test`)."""
-    return Asked(f'"""\n{problem["text"].strip()}\n{problem["first_test"].strip()}\n"""\n')
-
-
 def chat(problem: Mapping[str, str]) -> Asked:
     """Return EvalPlus's request and prefill (0.3.1, codegen.py); build the prefill with `continue_final_message`."""
     return Asked(_CHAT_REQUEST.format(prompt=problem["prompt"].strip()), _CHAT_PREFILL, chat=True)
@@ -76,7 +71,6 @@ def begun_request(problem: Mapping[str, str]) -> Asked:
 PROMPT_FORMS: dict[str, Callable[[Mapping[str, str]], Asked]] = {
     "completion": completion,
     "completion-stripped": stripped_completion,
-    "completion-docstring": docstring_completion,
     "chat": chat,
     "chat-no-prefill": chat_without_prefill,
     "request": plain_request,

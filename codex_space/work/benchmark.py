@@ -105,8 +105,10 @@ class Examination:
 
     def _protocol(self, tokenizer: PreTrainedTokenizerBase) -> Protocol:
         template = tokenizer.chat_template
-        chat = self._asking.mode == "chat" or (self._asking.mode == "auto" and bool(template))
-        form = self._entry.forms[chat]
+        form: str = self._asking.prompt_form
+        if form == "auto":
+            form = self._entry.forms[self._asking.mode == "chat" or (self._asking.mode == "auto" and bool(template))]
+        chat = not form.startswith("completion")
         prefilled = form == "chat"
         return Protocol(
             prompt_form=form,

@@ -1,10 +1,12 @@
 """Prompt forms as the benchmarks' own recipes write them, and a protocol that says all a score depends on."""
 
 import json
+from typing import get_args
 
 import pytest
 
 from codex_space.core.errors import EvaluationError
+from codex_space.core.recipe import PromptForm
 from codex_space.grade.protocol import CHAT_STOPS, COMPLETION_STOPS, PROMPT_FORMS, Asked, Protocol, ask
 
 PROBLEM = {
@@ -32,7 +34,6 @@ def protocol(**more):
     [
         ("completion", Asked('\n\ndef add(a, b):\n    """Add {x}."""\n')),
         ("completion-stripped", Asked('def add(a, b):\n    """Add {x}."""\n')),
-        ("completion-docstring", Asked('"""\nWrite a function to add.\nassert add(1, 2) == 3\n"""\n')),
         ("request", Asked("Write a function to add.", chat=True)),
         ("request-begun", Asked("Write a function to add.", '\n\ndef add(a, b):\n    """Add {x}."""\n', chat=True)),
         (
@@ -98,3 +99,7 @@ def test_the_dict_is_json_and_holds_every_field():
 def test_a_protocol_that_cannot_be_run_is_refused(more, said):
     with pytest.raises(EvaluationError, match=said):
         protocol(**more)
+
+
+def test_the_recipe_knows_the_very_forms_there_are():
+    assert {"auto", *PROMPT_FORMS} == set(get_args(PromptForm))

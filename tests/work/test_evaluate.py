@@ -177,9 +177,21 @@ def test_an_adapter_is_asked_and_a_stop_leaves_what_was_written(make_job, proces
     assert 0 < job.said("done")[0]["step"] < 60
 
 
+@pytest.mark.parametrize("form", ["completion", "completion-stripped"])
+def test_a_model_is_asked_in_the_form_that_the_recipe_names(make_job, form):
+    recipe = {"kind": "evaluate", "model": {"model_name_or_path": "fresh:tiny"}, "limit": 2, "max_new_tokens": 4}
+    job = make_job({**recipe, "prompt_form": form})
+    assert job.run() == 0, job.sentence
+    assert f"prompt: {form};" in job.said("samples")[0]["protocol"]
+    folder = job.dir.evaluation(0, "first-steps")
+    asked = [json.loads(line)["asked"] for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert all(text.endswith("\n") and (form == "completion" or text == text.strip() + "\n") for text in asked)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"prompt_form": "request"}, "template"),
         ({"benchmark": "humanevil"}, "no benchmark"),
         ({"problems": "/nowhere/x.jsonl"}, "cannot be read"),
         ({"benchmark": "humaneval+"}, "evalplus/humanevalplus: HF_HUB_OFFLINE is set"),

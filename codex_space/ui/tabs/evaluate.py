@@ -31,6 +31,7 @@ class EvaluateTab:
     data: gr.Dropdown
     mode: gr.Radio
     limit: gr.Textbox
+    prompt_form: gr.Dropdown
     num_samples: gr.Number
     temperature: gr.Slider
     max_new_tokens: gr.Number
@@ -48,6 +49,7 @@ class EvaluateTab:
             self.data,
             self.mode,
             self.limit,
+            self.prompt_form,
             self.num_samples,
             self.temperature,
             self.max_new_tokens,
@@ -81,7 +83,7 @@ def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
                 limit = gr.Textbox(
                     view.ALL, label="Problems", info="all, or how many for a quicker and rougher look.", elem_id="evaluate-limit",
                 )  # fmt: skip
-                samples, heat, most = _layout_sampling()
+                form, samples, heat, most = _layout_details()
                 go = gr.Button("Evaluate", variant="primary", elem_id="evaluate-go")
                 result = make_html(elem_id="evaluate-message")
             with gr.Column(elem_classes="cs-card"):
@@ -101,12 +103,16 @@ def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
             with gr.Column(elem_classes="cs-card", elem_id="evaluate-problems-card"):
                 make_html(html_template="", js_on_load=widget("evaluate-problems"), elem_id="evaluate-problems")
     return EvaluateTab(
-        tab, source, benchmark, about, data, mode, limit, samples, heat, most, go, result, listing, shown
+        tab, source, benchmark, about, data, mode, limit, form, samples, heat, most, go, result, listing, shown
     )  # fmt: skip
 
 
-def _layout_sampling() -> tuple[gr.Number, gr.Slider, gr.Number]:
-    with gr.Accordion("Sampling", open=False, elem_id="evaluate-sampling"):
+def _layout_details() -> tuple[gr.Dropdown, gr.Number, gr.Slider, gr.Number]:
+    with gr.Accordion("Prompt form and sampling", open=False, elem_id="evaluate-sampling"):
+        form = gr.Dropdown(
+            view.FORMS, value="auto", label="Prompt form", elem_id="evaluate-form",
+            info="The same model scores otherwise in another form; the protocol beside a score names it.",
+        )  # fmt: skip
         samples = gr.Number(
             1, precision=0, minimum=1, maximum=MAX_SAMPLES, label="Samples per problem", elem_id="evaluate-samples",
             info="1 is greedy pass@1. More need a temperature above 0 and give pass@k.",
@@ -119,7 +125,7 @@ def _layout_sampling() -> tuple[gr.Number, gr.Slider, gr.Number]:
             512, precision=0, minimum=16, maximum=MAX_NEW_TOKENS, label="Longest answer, tokens", elem_id="evaluate-max-tokens",
             info="The answer is cut there; one that is cut mostly fails.",
         )  # fmt: skip
-    return samples, heat, most
+    return form, samples, heat, most
 
 
 def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
@@ -152,11 +158,9 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
     tab.shown.select(stop, tab.shown, None, **quiet)
 
 
-def _evaluate(
-    ctx: Context, ref: str | None, benchmark: str, data: str | None, mode: str, limit: str, *sampling: float | None
-) -> tuple[str, object]:
+def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object]:  # noqa: ANN401  # as Gradio gives EvaluateTab.asked
     """Return the message, and the run to show where there is one."""
-    num_samples, temperature, max_new_tokens = sampling
+    ref, benchmark, data, mode, limit, form, num_samples, temperature, max_new_tokens = asked
     try:
         if not (ref or "").strip():
             raise ModelError("no model is chosen", cure="Choose a checkpoint, or write a Hub id.")
@@ -165,6 +169,7 @@ def _evaluate(
             benchmark,
             datasets=[data.strip()] if data and benchmark in MEASURED else [],
             mode=mode,
+            prompt_form=form,
             limit=view.read_limit(limit or ""),
             num_samples=int(num_samples or 1),
             temperature=float(temperature or 0.0),

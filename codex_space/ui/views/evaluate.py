@@ -9,6 +9,15 @@ from codex_space.store.runs import FINAL, Run
 from codex_space.ui.views.markup import escape, render_notice
 
 MODES = [("Auto", "auto"), ("Chat", "chat"), ("Completion", "completion")]
+FORMS = [
+    ("Auto: as the benchmark's published scores are made", "auto"),
+    ("Completion: the prompt as it stands", "completion"),
+    ("Completion: white space at its ends taken away", "completion-stripped"),
+    ("Chat: the answer begun with a code block", "chat"),
+    ("Chat: the request alone", "chat-no-prefill"),
+    ("Chat: the problem's own sentence", "request"),
+    ("Chat: its own sentence, the answer begun with the prompt", "request-begun"),
+]
 ALL = "all"
 
 
