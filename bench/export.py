@@ -75,9 +75,11 @@ def _convert_ours(model: Path, stem: Path) -> None:
 
 
 def _convert_theirs(model: Path, stem: Path) -> None:
-    """The script as its README has it, and the same library's quantising called bare: the wheel has no llama-quantize."""
-    script = require_converter() / "convert_hf_to_gguf.py"
-    _run([sys.executable, str(script), str(model), "--outfile", f"{stem}.gguf", "--outtype", "f16"])
+    """The script as its README has it, told the pre-tokenizer that it knows no learnt vocabulary by; the library's quantising called bare.
+
+    The wheel has no llama-quantize.
+    """
+    _call(_CONVERT, str(require_converter()), str(model), "--outfile", f"{stem}.gguf", "--outtype", "f16")
     for kind in KINDS:
         _call(_QUANTISE, f"{stem}.gguf", f"{stem}-{kind}.gguf", str(QUANTS[kind].ftype))
 
@@ -133,6 +135,15 @@ def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, cwd=REPO, env=clean_environ(), capture_output=True)
 
 
+_CONVERT = """
+import runpy, sys
+folder = sys.argv.pop(1)
+sys.path[:0] = [f"{folder}/gguf-py", folder]
+import conversion.base
+conversion.base.TextModel.get_vocab_base_pre = lambda self, tokenizer: "qwen2"
+sys.argv[0] = f"{folder}/convert_hf_to_gguf.py"
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 _QUANTISE = """
 import ctypes, sys
 from llama_cpp import llama_cpp as c

@@ -63,16 +63,19 @@
     return button;
   };
   const percent = (value) => value === null || value === undefined ? "\u2013" : `${(100 * value).toFixed(1)} %`;
+  const HEAD = [["Type"], ["Size"], ["Tokens", "Of the test strings, how many the file cuts into the model's own tokens"], ["KL", "Mean divergence from the model in nats a token; 0 is equal"],
+    ["Top 1", "How often its likeliest token is the model's"], ["Answers", "Greedy answers that are the model's, token for token"], ["Stops", "Whether a chat ends where the model ends it"], ["Tokens/s"], ["pass@1"]];
+  const actions = (one, file) => el("div", { class: "cs-file-actions" },
+    el("a", { class: "cs-link", href: address(one, file.path), download: file.path }, "Download"),
+    file.type === "LoRA" ? null : [el("a", { class: "cs-link", href: `#playground/gguf:${one.run_id}/${file.path}` }, "Chat"), el("a", { class: "cs-link", href: `#evaluate/gguf:${one.run_id}/${file.path}` }, "Evaluate")]);
   const row = (one, file) => el("tr", { "data-type": file.type, "data-passed": String(file.passed) },
-    el("td", {}, el("b", {}, file.type), file.best.length ? el("span", { class: "cs-best" }, el("span", { class: "cs-chip" }, `best for ${file.best.join(", ")} GB`)) : null),
+    el("td", {}, el("b", {}, file.type), file.best.length ? el("span", { class: "cs-best" }, el("span", { class: "cs-chip" }, `best for ${file.best.join(", ")} GB`)) : null, file.passed ? actions(one, file) : null),
     el("td", {}, bytes(file.bytes)),
     file.passed ? [
       el("td", {}, `${count(file.num_strings)} of ${count(file.num_strings)}`), el("td", {}, number(file.kl)), el("td", {}, percent(file.top1)),
       el("td", {}, file.answers_equal), el("td", {}, file.stops === null ? "\u2013" : file.stops ? "yes" : "no"), el("td", {}, number(file.tokens_per_s)),
       el("td", {}, file.scores.length ? percent(file.scores[0].value) : "\u2013", file.scores.length ? el("small", { class: "cs-faint" }, ` ${file.scores[0].benchmark}`) : null),
-      el("td", { class: "cs-actions" }, el("a", { class: "cs-link", href: address(one, file.path), download: file.path }, "Download"),
-        el("a", { class: "cs-link", href: `#playground/gguf:${one.run_id}/${file.path}` }, "Chat"), el("a", { class: "cs-link", href: `#evaluate/gguf:${one.run_id}/${file.path}` }, "Evaluate")),
-    ] : el("td", { colspan: 8, class: "cs-refused" }, el("b", {}, "Not offered. "), file.why));
+    ] : el("td", { colspan: 7, class: "cs-refused" }, el("b", {}, "Not offered. "), file.why));
 
   const use = (one) => {
     const host = el("div", { class: "cs-switch", role: "tablist" }), text = el("pre", { class: "cs-command" }), place = el("div", { class: "cs-run-top" });
@@ -103,7 +106,7 @@
         one.reason ? el("p", { class: one.state === "failed" ? "cs-refused" : "cs-note" }, one.reason) : null,
         over && one.state !== "succeeded" ? el("button", { type: "button", class: "cs-link", onclick: () => wish("resume", one) }, "Resume") : null,
         one.files.length ? el("div", { class: "cs-scroll", tabindex: "0", role: "region", "aria-label": "Files" }, el("table", { class: "cs-table" },
-          el("thead", {}, el("tr", {}, ["Type", "Size", "Strings cut alike", "KL, nats a token", "Same top token", "Same answers", "Chat stops", "Tokens/s", "pass@1", ""].map((name) => el("th", { scope: "col" }, name)))),
+          el("thead", {}, el("tr", {}, HEAD.map(([name, title]) => el("th", { scope: "col", title }, name)))),
           el("tbody", {}, one.files.map((file) => row(one, file))))) : null,
         reference.num_tokens ? el("p", { class: "cs-note" }, `Compared with the model in ${reference.dtype} on ${count(reference.num_tokens)} tokens of code.`,
           reference.logits_std < 1 ? " The model is so undecided (its logits hardly spread) that a small KL says little." : "",
