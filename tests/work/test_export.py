@@ -12,9 +12,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from codex_space.core import durable
-from codex_space.core.errors import ModelError
+from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import find_converter
 from codex_space.work import convert, export, importance, merge, models
+from codex_space.work.attempt import StopFlag, read_attempt
 from codex_space.work.corpus import strings
 from tests.work.conftest import make_folder, wait_until
 from tests.work.gguf_models import CHATML, FAMILIES, edit_json, make_model, make_tokenizer
@@ -343,6 +344,27 @@ def test_a_disk_that_fills_up_is_said_and_with_room_again_it_goes_on(made, small
     ballast.write_bytes(b"")
     assert job.run(attempt=2, num_threads=2) == 0, job.sentence
     assert len(list(job.dir.export.glob("*.gguf"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "x was ended for want of memory, as far as one can tell"),
+        ("raise MemoryError", "x was ended for want of memory"),
+        ("import os; os.kill(os.getpid(), 11)", "x crashed (signal SIGSEGV)"),
+        ("import sys; sys.exit('llama_model_load: error loading model: no merges')", "x cannot load it (no merges)"),
+        ("raise ValueError('odd shape')", "x failed (ValueError: odd shape)"),
+    ],
+)
+def test_however_a_child_ends_it_is_one_sentence(tmp_path, code, said):
+    from codex_space.work import children
+
+    job = make_folder(tmp_path, {"kind": "export", "model": {"model_name_or_path": "fresh:tiny"}}, run_id=RUN)
+    attempt = read_attempt(job.dir, None, clock=lambda: 0.0, stop=StopFlag(), check_only=False)
+    with pytest.raises(TrainingError) as told:
+        children.run(attempt, ["timeit", "-n", "1", "-r", "1", code], "x")
+    assert said in str(told.value)
+    assert "finished files are kept" in told.value.cure
 
 
 def cut_weights(folder):

@@ -28,6 +28,7 @@ class ExportTab:
     system: gr.Textbox
     repo_id: gr.Textbox
     imatrix: gr.Checkbox
+    adapter: gr.Checkbox
     go: gr.Button
     tools: gr.HTML
     result: gr.HTML
@@ -68,6 +69,10 @@ def layout(tab: gr.Tab, ctx: Context, chat: Chat) -> ExportTab:
                         label="Importance matrix", elem_id="export-imatrix",
                         info="Measures on code which weights matter most; takes longer, helps below 5 bits.",
                     )  # fmt: skip
+                    adapter = gr.Checkbox(
+                        label="Adapter on its own", elem_id="export-adapter",
+                        info="Of a LoRA run also the adapter as a small file, for programs that load it on its base.",
+                    )  # fmt: skip
                 tools = make_html(view.render_tools(ready), elem_id="export-tools")
                 go = gr.Button("Export", variant="primary", interactive=ready, elem_id="export-go")
                 result = make_html(elem_id="export-message")
@@ -79,7 +84,7 @@ def layout(tab: gr.Tab, ctx: Context, chat: Chat) -> ExportTab:
                 shown = make_html(
                     value="", html_template="", js_on_load=widget("export-result", "select"), elem_id="export-result"
                 )
-    return ExportTab(tab, source, kinds, name, system, repo_id, imatrix, go, tools, result, listing, shown)
+    return ExportTab(tab, source, kinds, name, system, repo_id, imatrix, adapter, go, tools, result, listing, shown)
 
 
 def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
@@ -107,7 +112,7 @@ def wire(tab: ExportTab, ctx: Context, chat: Chat) -> None:
     tab.source.change(list_types, [tab.source, tab.kinds], tab.kinds, **quiet)
     tab.go.click(
         lambda *asked: _export(ctx, *asked),
-        [tab.source, tab.kinds, tab.name, tab.system, tab.repo_id, tab.imatrix],
+        [tab.source, tab.kinds, tab.name, tab.system, tab.repo_id, tab.imatrix, tab.adapter],
         [tab.result, tab.listing],
         show_progress_on=tab.result,
         api_visibility="private",
@@ -124,7 +129,13 @@ def _export(ctx: Context, ref: str | None, kinds: list[str], *said: str | bool |
             raise RecipeError("no type is ticked", cure="Q4_K_M is the usual choice.")
         name, system, repo_id = (str(each or "").strip() for each in said[:3])
         text = exports.recipe_text(
-            str(ref).strip(), kinds, name=name, system=system, repo_id=repo_id, imatrix=bool(said[3])
+            str(ref).strip(),
+            kinds,
+            name=name,
+            system=system,
+            repo_id=repo_id,
+            imatrix=bool(said[3]),
+            adapter=bool(said[4]),
         )
         run = runs.submit(ctx, text, request_key=view.press_key(text, runs.list_runs(ctx, search="-export-")))
     except CodexError as error:
