@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: space test check bench soak fields export-tools
+.PHONY: space test quick check bench soak fields export-tools
 
 # The page opens at once; what exports need (a build of minutes) is set up beside it, and exports say so until then.
 space: .venv/space.stamp
@@ -11,7 +11,11 @@ space: .venv/space.stamp
 
 test: .venv/dev.stamp check
 	@$(MAKE) --no-print-directory export-tools || echo "llama.cpp could not be set up: its tests will be skipped"
-	.venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	.venv/bin/python -m pytest -m '' -n 2 --dist loadfile --cov --cov-report=term
+
+# What a change is tried with before `make test`: all but real trainings and the browser, in minutes.
+quick: .venv/dev.stamp
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev.stamp
 	.venv/bin/ruff check .

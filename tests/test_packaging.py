@@ -97,6 +97,7 @@ def test_pins_satisfy_the_ranges_of_pyproject():
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, text
 
 
+@pytest.mark.slow
 def test_train_fields_are_those_of_the_installed_trl():
     code = (
         "import json, sys; sys.path.insert(0, 'scripts'); import write_train_fields as w\n"

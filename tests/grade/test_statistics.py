@@ -122,6 +122,7 @@ def test_bootstrap_of_a_mean_is_as_wide_as_theory_says_and_repeats():
     assert random.getstate() == before
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_the_true_value_as_often_as_it_says():
     draw = random.Random(11)
     held = 0

@@ -8,7 +8,6 @@ import pytest
 
 from tests.work.conftest import chat_rows, make_folder, sft_recipe
 
-pytestmark = pytest.mark.slow
 GOLDEN = Path(__file__).parent.parent / "golden" / "sft.json"
 
 

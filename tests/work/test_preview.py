@@ -66,6 +66,7 @@ def pairs_of(sequence):
     return list(zip(sequence.ids, sequence.trained, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "rows", "changes"), KINDS)
 def test_tokens_labels_and_cuts_are_those_of_the_real_batches(open_job, kind, rows, changes):
     opened, trainer, _ = open_job(kind, rows, changes)
@@ -78,6 +79,7 @@ def test_tokens_labels_and_cuts_are_those_of_the_real_batches(open_job, kind, ro
     assert counts["total_tokens"] - counts["truncated_tokens"] == sum(len(row) for row in real)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["bfd", "bfd_split", "wrapped"])
 def test_packed_rows_are_those_of_the_real_batches(open_job, strategy):
     train = {"packing": True, "packing_strategy": strategy, "max_length": 64}

@@ -41,6 +41,7 @@ def view(hub, tmp_path):
     assert not list((tmp_path / "workspace").glob("tokens-*"))
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_looked_at_without_its_weights_and_a_dead_worker_is_replaced(view, hub, tmp_path):
     make_bytes(tmp_path / "bytes")
     files = {path.name: path.read_bytes() for path in (tmp_path / "bytes").iterdir()}

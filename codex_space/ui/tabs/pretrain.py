@@ -66,7 +66,9 @@ def layout(item: gr.Tab, ctx: Context) -> PretrainTab:
             )  # fmt: skip
             with gr.Accordion("Look at packed text", open=False):
                 with gr.Row():
-                    row = gr.Number(0, label="Row", precision=0, minimum=0, elem_id="pretrain-row")
+                    row = gr.Number(
+                        0, label="Row", precision=0, minimum=0, info="Which row of packed tokens, from 0.", elem_id="pretrain-row"
+                    )  # fmt: skip
                     look = gr.Button("Look", elem_id="pretrain-look")
                 looked = make_html("", elem_id="pretrain-looked")
         with gr.Column(scale=2, min_width=320, elem_classes="cs-card"):
