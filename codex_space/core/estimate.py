@@ -201,7 +201,8 @@ class _Plan:
         if self._kind == "reward":
             return "score"
         smoothed = self._kind == "sft" and (self._train("label_smoothing_factor") or 0) > 0
-        return "full" if smoothed or self._kind in {"orpo", "pretrain"} else "fused"
+        whole = self._kind == "orpo" or (self._kind == "pretrain" and not self._on_gpu)
+        return "full" if smoothed or whole else "fused"
 
     def _train(self, name: str) -> Any:  # noqa: ANN401  # a YAML value
         known = train_fields(self._kind).get(name)
