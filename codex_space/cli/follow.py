@@ -19,13 +19,27 @@ OK_STATES = {"succeeded", "stopped"}
 def follow(
     ctx: Context, run_id: str, *, as_json: bool, tell: Callable[[Context, Run], dict[str, Any]] | None = None
 ) -> int:
-    """Wait for the end of a run; 0 where it succeeded or was stopped on purpose, else 1. `tell` returns the JSON to print."""
+    """Wait for the end of a run and print it; 0 where it succeeded or was stopped on purpose, else 1.
+
+    `tell` returns the JSON to print.
+    """
+    code = wait(ctx, run_id, quiet=as_json)
+    run = runs.show(ctx, run_id)
+    if as_json:
+        print(json.dumps(tell(ctx, run) if tell else summarize(ctx, run.id)))
+    else:
+        _print_end(ctx, run)
+    return code
+
+
+def wait(ctx: Context, run_id: str, *, quiet: bool) -> int:
+    """Wait for the end of a run, saying how far it is; 0 where it succeeded or was stopped on purpose, else 1."""
     line = ""
     try:
         run = runs.show(ctx, run_id)
         while run.state not in FINAL or _left_to_upload(ctx, run) or _left_to_grade(ctx, run):
             shown = _progress(ctx, run)
-            if shown != line and not as_json:
+            if shown != line and not quiet:
                 _rewrite(shown)
                 line = shown
             time.sleep(LOOK_EVERY_S)
@@ -34,10 +48,6 @@ def follow(
         run = _stop_and_keep(ctx, run_id)
     if line:
         print(file=sys.stderr)
-    if as_json:
-        print(json.dumps(tell(ctx, run) if tell else summarize(ctx, run.id)))
-    else:
-        _print_end(ctx, run)
     has_no_score = any(one["state"] == "failed" for one in summarize(ctx, run.id)["evaluations"])
     return 1 if run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score) else 0
 

@@ -2,10 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
+from codex_space.core.errors import RunError
 from codex_space.services import from_hub, runs
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
@@ -94,17 +95,32 @@ def rename(args: argparse.Namespace) -> int:
 
 
 def compare(args: argparse.Namespace) -> int:
-    """Print in what two runs differ."""
+    """Print in what runs differ, and how each ended."""
+    if len(args.runs) < 2:
+        raise RunError("one run cannot be compared", cure="Name two or more.")
     with opened(args) as ctx:
-        changed = runs.differences(ctx, args.run, args.other)
-        ends = [summarize(ctx, each) for each in (args.run, args.other)]
-    if args.json:
-        print(json.dumps({"differences": changed, "runs": ends}))
-        return 0
-    for key, here, there in changed:
-        print(f"{key}: {here} | {there}")
-    print(f"final_loss: {ends[0]['final_loss']} | {ends[1]['final_loss']}")
+        print_compared(ctx, args.runs, as_json=args.json)
     return 0
+
+
+def print_compared(ctx: Context, run_ids: Sequence[str], *, as_json: bool) -> None:
+    """Print a table of runs: the recipe keys in which they differ, losses, seconds; the best of its kind is marked."""
+    changed = [row for row in runs.differences(ctx, *run_ids) if row[0] != "name"]
+    ends = [summarize(ctx, each) for each in run_ids]
+    if as_json:
+        print(json.dumps({"differences": changed, "runs": ends}))
+        return
+    by = "eval_loss" if all(end["eval_loss"] is not None for end in ends) else "final_loss"
+    best = min((end[by] for end in ends if end[by] is not None), default=None)
+    rows = [["run", *(row[0] for row in changed), "status", "final_loss", "eval_loss", "seconds"]]
+    for number, end in enumerate(ends):
+        losses = ["" if end[name] is None else f"{end[name]:.4f}" for name in ("final_loss", "eval_loss")]
+        told = [str(row[number + 1]) for row in changed]
+        mark = f"  best by {by}" if end[by] is not None and end[by] == best else ""
+        rows.append([end["run"], *told, end["status"], *losses, f"{end['seconds']:.0f}{mark}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _tell(args: argparse.Namespace, verb: Callable[[Context, str], None], said: str) -> int:

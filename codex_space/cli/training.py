@@ -8,11 +8,13 @@ from typing import Any
 
 import yaml
 
-from codex_space.cli.follow import follow
+from codex_space.cli.follow import follow, wait
 from codex_space.cli.opened import opened
+from codex_space.cli.runs import print_compared
 from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
+from codex_space.core.sweep import expand
 from codex_space.services import checks, portable, preflight, runs
 from codex_space.services.commands import command_line
 from codex_space.services.tokens import TokenView, describe_counts, render_plain
@@ -21,10 +23,21 @@ PRINTED_TOKENS = 4000
 
 
 def train(args: argparse.Namespace) -> int:
-    """Queue a recipe and follow it to its end."""
-    text = _text(args)
+    """Queue a recipe, or all those of its sweep, and follow to the end; a sweep's runs are compared then."""
+    texts = expand(_text(args), args.overrides)
     with opened(args, own=True) as ctx:
-        return follow(ctx, runs.submit(ctx, text, overrides=args.overrides).id, as_json=args.json)
+        queued = [runs.submit(ctx, text).id for text in texts]
+        if len(queued) == 1:
+            return follow(ctx, queued[0], as_json=args.json)
+        code = 0
+        for number, run_id in enumerate(queued):
+            code = max(code, wait(ctx, run_id, quiet=args.json))
+            if runs.show(ctx, run_id).state == "stopped":  # Ctrl-C means the sweep
+                for left in queued[number + 1 :]:
+                    runs.cancel(ctx, left)
+                break
+        print_compared(ctx, queued, as_json=args.json)
+        return code
 
 
 def check(args: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from codex_space.core.recipe import (
     TuningRecipe,
     parse_recipe,
 )
+from codex_space.core.sweep import expand
 from codex_space.data import catalog
 from codex_space.data.formats import require_kind
 from codex_space.data.sources import is_hub_id, peek_format
@@ -49,10 +50,13 @@ class Check:
 def readiness(ctx: Context, text: str) -> list[Check]:
     """Return the checklist for a recipe; nothing is changed anywhere."""
     try:
-        recipe = parse_recipe(text)
+        texts = expand(text)
+        recipe = parse_recipe(texts[0])
     except CodexError as error:
         return [Check(False, "Recipe", f"{error.where}: {error.what}" if error.where else error.what, error.cure)]
     lines = [Check(True, "Recipe", f"kind {getattr(recipe, 'kind', '')}, no unknown keys")]
+    if len(texts) > 1:
+        lines.append(Check(True, "Sweep", f"{len(texts)} runs, one after another; what follows is of the first"))
     if recipe.datasets:
         lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
     for name in references.benchmarks_of(recipe):

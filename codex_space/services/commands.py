@@ -4,11 +4,13 @@ import shlex
 
 from codex_space.core.errors import CodexError
 from codex_space.core.presets import list_presets
-from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.recipe import parse_recipe, parse_yaml, render_recipe
 
 
 def command_line(text: str) -> str:
     """Return `codex-space train PRESET key=value ...` for a shipped recipe, else a command with the text inline."""
+    if "sweep" in parse_yaml(text):
+        return _inline(text)
     recipe = parse_recipe(text)
     wanted = _flatten(recipe.model_dump(by_alias=True, exclude_defaults=True))
     best: list[str] | None = None
@@ -18,7 +20,11 @@ def command_line(text: str) -> str:
             best = [preset.name, *changes]
     if best is not None and len(best) <= 12:
         return shlex.join(["codex-space", "train", *best])
-    return f"codex-space train - <<'RECIPE'\n{render_recipe(recipe)}RECIPE"
+    return _inline(render_recipe(recipe))
+
+
+def _inline(text: str) -> str:
+    return f"codex-space train - <<'RECIPE'\n{text.rstrip()}\nRECIPE"
 
 
 def _changes(preset_text: str, wanted: dict[str, object]) -> list[str] | None:

@@ -228,11 +228,12 @@ def read_samples(ctx: Context, run_id: str, step: int) -> list[dict[str, Any]]:
     return [{name: str(row.get(name) or "") for name in texts} for row in rows[:8] if isinstance(row, dict)]
 
 
-def differences(ctx: Context, run_id: str, other_id: str) -> list[tuple[str, Any, Any]]:
-    """Return (key, value here, value there) for every recipe key in which two runs differ."""
-    here, there = (_flatten(parse_yaml(show(ctx, each).recipe)) for each in (run_id, other_id))
-    keys = sorted({*here, *there})
-    return [(key, here.get(key), there.get(key)) for key in keys if here.get(key) != there.get(key)]
+def differences(ctx: Context, *run_ids: str) -> list[tuple[Any, ...]]:
+    """Return (key, value in the first run, in the second, ...) for every recipe key in which the runs are not all alike."""
+    recipes = [_flatten(parse_yaml(show(ctx, each).recipe)) for each in run_ids]
+    keys = sorted(set().union(*recipes))
+    told = [(key, *(recipe.get(key) for recipe in recipes)) for key in keys]
+    return [row for row in told if any(value != row[1] for value in row[2:])]
 
 
 def _wish(ctx: Context, run_id: str, verb: Verb) -> None:

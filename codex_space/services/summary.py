@@ -10,10 +10,14 @@ from codex_space.store.runs import Run
 
 
 def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
-    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, checkpoints, evaluations, alerts, ...}."""
+    """Return {run, name, status, reason, steps, rows_trained, first_loss, final_loss, eval_loss, checkpoints, evaluations, ...}.
+
+    `eval_loss` is the lowest there was.
+    """
     run = runs.show(ctx, run_id)
     job = ctx.workspace.job(run.id)
     losses = metrics.read_curve(ctx.db, run.id, "loss", max_points=4000)
+    held_out = metrics.read_curve(ctx.db, run.id, "eval_loss", max_points=4000)
     return {
         "run": run.id,
         "name": run.name,
@@ -23,6 +27,7 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
         "rows_trained": _rows(ctx, run.id),
         "first_loss": losses.values[0] if losses.values else None,
         "final_loss": losses.values[-1] if losses.values else None,
+        "eval_loss": min(held_out.values, default=None),
         "checkpoints": [
             {
                 "step": row.step,

@@ -37,3 +37,8 @@ def test_changed_fields_become_overrides_that_give_the_same_recipe():
 def test_a_recipe_unlike_any_shipped_one_is_given_whole():
     text = "kind: sft\nmodel: {model_name_or_path: a/b}\ndatasets: [{path: x/y}]\ntrain: {packing: true}\n"
     assert parsed_again(command_line(text)) == parse_recipe(text)
+
+
+def test_a_sweep_is_given_whole():
+    text = "kind: sft\nmodel: {model_name_or_path: a/b}\ndatasets: [{path: x/y}]\nsweep: {lora.r: [4, 8]}\n"
+    assert command_line(text) == f"codex-space train - <<'RECIPE'\n{text}RECIPE"

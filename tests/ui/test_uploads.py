@@ -104,11 +104,11 @@ def test_a_wrong_upload_is_refused_with_its_line_and_goes_too(visitor):
     assert not Path(path).exists()
 
 
-def press_train(visitor, **typed):
-    """Press Train with RECIPE as text; `typed` stands in the form and has not reached the text yet."""
-    form = read_form(RECIPE)
+def press_train(visitor, text=RECIPE, **typed):
+    """Press Train with that text; `typed` stands in the form and has not reached the text yet."""
+    form = read_form(text)
     fields = [typed.get(known.name, getattr(form, known.name)) for known in dataclasses.fields(FormFields)]
-    return json.dumps(visitor.press("train-go", "click", [None, RECIPE, RECIPE, *fields], "one")["output"])
+    return json.dumps(visitor.press("train-go", "click", [None, text, text, *fields], "one")["output"])
 
 
 def open_page(visitor):
@@ -131,6 +131,19 @@ def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
     for _ in range(2):
         assert "thrice is in the queue" in press_train(visitor, name="thrice", batch=3)
     assert len(runs.list_runs(visitor.ctx)) == 3
+
+
+def test_a_sweep_is_queued_once_as_all_its_runs(visitor):
+    before = len(runs.list_runs(visitor.ctx))
+    assert open_page(visitor)["success"]
+    for _ in range(2):
+        assert "4 runs are in the queue" in press_train(
+            visitor, RECIPE + "sweep: {train.learning_rate: [1e-4, 1e-3], lora.r: [4, 8]}\n"
+        )
+    queued = runs.list_runs(visitor.ctx)[: -before or None]
+    assert len(queued) == 4
+    assert len({run.name for run in queued}) == 4
+    assert "65 runs" in press_train(visitor, RECIPE + f"sweep: {{seed: {list(range(65))}}}\n")
 
 
 def test_two_people_pressing_the_first_model_get_one_chain(visitor):

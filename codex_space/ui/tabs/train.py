@@ -11,13 +11,14 @@ import gradio as gr
 from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
 from codex_space.core.recipe import parse_yaml
+from codex_space.core.sweep import expand
 from codex_space.data.formats import ACCEPTED
 from codex_space.services import commands, datasets, estimate, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
 from codex_space.services.tokens import TokenView
-from codex_space.store.runs import FINAL
+from codex_space.store.runs import FINAL, Run
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.tabs import train_take, train_tokens
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits, search_choices
@@ -228,14 +229,14 @@ def _from_settings(text: str, preset: str, payload: str) -> str:
 
 def _estimate(ctx: Context, text: str, hardware: str) -> str:
     try:
-        return estimate_view.render_estimate(estimate.estimate(ctx, text, hardware=hardware))
+        return estimate_view.render_estimate(estimate.estimate(ctx, expand(text)[0], hardware=hardware))
     except CodexError as error:
         # what is wrong with a recipe the checklist says
         return "" if isinstance(error, RecipeError) else estimate_view.render_unknown(error)
 
 
 def _check(ctx: Context, text: str) -> str:
-    line = check_tokens(ctx, text)
+    line = check_tokens(ctx, expand(text)[0])
     return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
 
 
@@ -244,15 +245,22 @@ def _train(ctx: Context, page_key: str, *shown: Any) -> str:  # noqa: ANN401  # 
     try:
         text = _merged(*shown)
         key = f"{page_key}-{hashlib.sha256(text.encode()).hexdigest()}" if page_key else None
-        run = runs.submit(ctx, text, request_key=key)
-        while key and run.state in FINAL:
-            key = f"{key}+"
-            run = runs.submit(ctx, text, request_key=key)
+        queued = [_submit(ctx, each, f"{key}-{number}" if key else None) for number, each in enumerate(expand(text))]
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error))
+    run, num = queued[0], len(queued)
     note = "Pressing Train again while it is not over changes nothing; change a field to train another one."
     link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"
-    return render_notice("good", f"{run.name} is in the queue", f"{note}<br>{link}")
+    title = f"{run.name} is in the queue" if num == 1 else f"{num} runs are in the queue"
+    return render_notice("good", title, f"{note}<br>{link}")
+
+
+def _submit(ctx: Context, text: str, key: str | None) -> Run:
+    run = runs.submit(ctx, text, request_key=key)
+    while key and run.state in FINAL:
+        key = f"{key}+"
+        run = runs.submit(ctx, text, request_key=key)
+    return run
 
 
 def linked_text(ctx: Context, rest: str, text: str) -> tuple[str | None, str]:
