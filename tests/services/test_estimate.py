@@ -32,6 +32,7 @@ def test_recipes_are_there_for_each_model_and_card():
     text = "".join(title for _, title in FOR_A_GPU)
     for word in ("0.5B", "1.5B", "3B", "7B", "14B", "StarCoder2", "DeepSeek", "70B", "l4x1", "a100-large", "h200"):
         assert word in text
+    assert {preset.name.partition("/")[0] for preset, _ in FOR_A_GPU} >= {"sft", "dpo", "kto", "orpo", "reward"}
 
 
 def test_the_command_prints_json_that_adds_up(tmp_path, capsys):
