@@ -415,15 +415,16 @@ def test_a_disk_too_small_is_said_before_the_first_byte(made, tmp_path, monkeypa
 
 def test_an_importance_matrix_makes_the_smallest_types_possible(made, tmp_path, monkeypatch):
     monkeypatch.setattr(importance, "NUM_TEXTS", 12)
-    _, code, found = run_export(
+    job, code, found = run_export(
         tmp_path,
         made("llama", hidden_size=256),
         ["IQ2_XS"],
         imatrix=True,
         datasets=[{"path": "sample:python-first-chat"}],
     )
-    assert code in (0, 1)
-    assert [row["type"] for row in found["files"]] == ["IQ2_XS"]
+    told = job.sentence if code else ""
+    assert not code or "differs too much" in told, "two bits may be too few for random weights, but the file was made"
+    assert [row["type"] for row in found["files"]] == ["IQ2_XS"], told
     assert found["files"][0]["kl"] > 0
     assert found["reference"]["imatrix_tokens"] > 500
 
