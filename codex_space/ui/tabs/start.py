@@ -25,7 +25,7 @@ _OWN = (
     "<li><a class=cs-link href='#pretrain'>Pretrain a base model</a>"
     "<span class=cs-faint>one dial: size, text, cost</span></li>"
     "<li><a class=cs-link href='#train/recipe/sft/first-chat-cpu'>Tune it to chat</a>"
-    "<span class=cs-faint>two to four minutes</span></li></ul>"
+    "<span class=cs-faint>one to two minutes</span></li></ul>"
 )
 
 
