@@ -71,9 +71,15 @@ def estimate(recipe: BaseRecipe, shape: Shape, hardware: Hardware, rows: Rows | 
     if not isinstance(recipe, TuningRecipe | PretrainRecipe):
         what = f"a {getattr(recipe, 'kind', '')} run trains no model: there is nothing to estimate"
         raise RecipeError(what, where="kind", cure="It runs on any machine.")
+    wanted = recipe.launch.num_processes
+    if hardware.gpu and wanted > hardware.num_gpus:
+        what = f"{wanted} processes want {wanted} GPUs, and {hardware.name} has {hardware.num_gpus}"
+        raise RecipeError(what, where="launch.num_processes", cure="Take a machine with more GPUs, or fewer processes.")
     plan = _Plan(recipe, shape, hardware)
     step = plan.step()
     parts = peak_parts(step)
+    if not hardware.gpu:  # all processes hold their copies in the machine's one memory
+        parts = {name: wanted * size for name, size in parts.items()}
     peak_gib = sum(parts.values())
     trained = shape.num_parameters if step.is_full else step.adapters + step.saved_modules
     tokens = plan.tokens(rows)
@@ -135,12 +141,13 @@ class _Plan:
             is_accumulated=self._accumulation > 1,
             is_compiled=bool(self._train("torch_compile")),
             loss=self._loss(),
+            num_processes=self._recipe.launch.num_processes,
             has_reference=self._kind in {"dpo", "kto"} and lora is None and not self._train("precompute_ref_log_probs"),
         )
 
     def tokens(self, rows: Rows | None) -> int | None:
         """Return the tokens the whole run works through."""
-        per_step = self._batch * self._accumulation
+        per_step = self._batch * self._accumulation * self._recipe.launch.num_processes
         packed = bool(self._train("packing"))
         each = None if rows is None else min(rows.tokens_each, self._length)
         if self._kind == "pretrain" or packed:
@@ -163,7 +170,8 @@ class _Plan:
         if self._kind in {"dpo", "kto"}:
             passes += 1  # the reference
         narrow = NARROW_AT_989_TFLOPS * machine.tflops / 989
-        speed = machine.tflops * 1e12 * machine.utilisation * shape.hidden_size / (shape.hidden_size + narrow)
+        gpus = self._recipe.launch.num_processes if self._on_gpu else 1
+        speed = gpus * machine.tflops * 1e12 * machine.utilisation * shape.hidden_size / (shape.hidden_size + narrow)
         start_s = START_S + 2 * shape.num_parameters / READ_BYTES_PER_S
         return (tokens * forward * passes / speed + start_s) / 3600
 

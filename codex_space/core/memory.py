@@ -69,6 +69,7 @@ class Step:
     loss: Literal["fused", "full", "score"]
     has_reference: bool
     num_shards: int = 1
+    num_processes: int = 1
 
     @property
     def is_full(self) -> bool:
@@ -114,6 +115,8 @@ def _held(step: Step) -> dict[str, float]:
         "weights": base / shards,
         "adapters": (step.adapters * _adapter_bytes(step) + step.saved_modules * 4) / shards,
         "optimizer": moments / shards,
+        # DDP sends gradients in buckets, copies of their own
+        "buckets": _gradient_bytes(step) if step.num_processes > 1 else 0.0,
         "reference": base / shards if step.has_reference else 0.0,
         # bitsandbytes unpacks one matrix at a time to compute with it
         "quantisation": 2.0 * max(linear.weights for linear in shape.linears) if step.in_4bit else 0.0,

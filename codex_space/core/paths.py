@@ -79,6 +79,11 @@ class JobDir:
         return self.root / "save.request"
 
     @property
+    def failed(self) -> Path:
+        """Made by that of several processes which fails first: it alone tells why."""
+        return self.root / "failed.first"
+
+    @property
     def rows(self) -> Path:
         """The rows the run trains on, prepared and split once: train.parquet, validation.parquet."""
         return self.root / "rows"

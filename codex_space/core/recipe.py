@@ -231,6 +231,12 @@ class LaunchSection(Section):
     """How the worker is started."""
 
     where: Literal["local"] = Field(default="local", description="This machine.")
+    num_processes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Copies of the model that train together, one a GPU (DDP); each step sees this many times the rows, and an epoch's last step is filled up with its first.",
+    )
     num_threads: int | None = Field(
         default=None,
         ge=1,
@@ -258,6 +264,13 @@ class BaseRecipe(Section):
     def sources(self) -> list[DatasetSection]:
         """Every source that rows are read from."""
         return self.datasets
+
+    @model_validator(mode="after")
+    def _several_can_train(self) -> "BaseRecipe":
+        kind = getattr(self, "kind", "")
+        if self.launch.num_processes > 1 and kind not in TUNING_KINDS:
+            raise ValueError(f"launch.num_processes is for {', '.join(TUNING_KINDS)}: a {kind} run is one process")
+        return self
 
     @model_validator(mode="after")
     def _shares_are_a_whole(self) -> "BaseRecipe":
@@ -546,6 +559,8 @@ Known = (
 Recipe = Annotated[Known, Field(discriminator="kind")]
 WRITING_KINDS = ("pretrain", "sft", "dpo", "kto", "orpo")
 """Kinds of run whose result is a language model: it can be chatted with, evaluated and tuned further."""
+TUNING_KINDS = ("sft", "dpo", "kto", "orpo", "reward")
+"""Kinds that tune a base model; several processes can do it together."""
 TRL_COMMANDS = ("sft", "dpo", "kto", "reward")
 """Kinds that the `trl` command has too."""
 KINDS: dict[str, type[BaseRecipe]] = {

@@ -28,7 +28,7 @@ def judge(  # noqa: PLR0911  # one line a case
             return "lost", f"Its process vanished: the machine was restarted, or something killed all of it.{kept}"
         case (_, "failed", _):
             return "failed", run.reason
-        case (intent, "stopped", 0):
+        case (intent, "stopped", 0 | 1):  # torchrun ends with 1 after a signal, though its workers have saved
             return "stopped", f"{'Stopped as asked' if intent else 'Stopped by a signal from outside'}.{kept}"
         case ("stop", _, _):
             return "stopped", f"It did not stop by itself and was ended.{kept}"

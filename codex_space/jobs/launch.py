@@ -37,8 +37,12 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY|OAUTH", re.IG
 
 
 def worker_command(job: JobDir) -> list[str]:
-    """Return the command that trains what the job folder says."""
-    return [sys.executable, "-m", "codex_space.work", str(job.root)]
+    """Return the command that trains what the job folder says, under torchrun where several processes do it together."""
+    worker = ["-m", "codex_space.work", str(job.root)]
+    several = int((durable.read_json(job.launch) or {}).get("num_processes", 1))
+    if several > 1:
+        worker = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={several}", *worker]
+    return [sys.executable, *worker]
 
 
 def launch_facts(
@@ -56,7 +60,10 @@ def launch_facts(
     named = [text for text in references.model_references(recipe) if text.startswith(("run:", references.GGUF))]
     return {
         "attempt": attempt,
-        "num_threads": earlier if isinstance(earlier, int) else recipe.launch.num_threads or usable,
+        "num_threads": earlier
+        if isinstance(earlier, int)
+        else recipe.launch.num_threads or max(1, usable // recipe.launch.num_processes),
+        "num_processes": recipe.launch.num_processes,
         "workspace": str(workspace.root),
         "references": {text: references.resolve_model(workspace, text) for text in named},
         "resume_from_step": steps[-1] if steps else 0,
@@ -124,7 +131,7 @@ def launch(job: JobDir, command: list[str], environ: Mapping[str, str]) -> Handl
 
 def clear_traces(job: JobDir) -> None:
     """Remove what an earlier attempt left that could be taken for a word about the next one."""
-    for path in (job.exit, job.worker, job.stop_request, job.save_request):
+    for path in (job.exit, job.worker, job.stop_request, job.save_request, job.failed):
         path.unlink(missing_ok=True)
 
 

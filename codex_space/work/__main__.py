@@ -14,7 +14,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
-from codex_space.work import checkpoint, environment, track
+from codex_space.work import checkpoint, environment, processes, track
 from codex_space.work.attempt import Attempt, StopFlag, StopRequested, read_attempt
 from codex_space.work.failures import explain, is_disk_full
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
     job, check_only = JobDir(Path(arguments[0])), "--check" in arguments[1:]
     clock = time.time  # noqa: TID251  # the worker's composition root
     stop = StopFlag()
-    with EventWriter(job.events) as events:
+    with EventWriter(job.events if processes.is_main() else Path(os.devnull)) as events:
         try:
             stop.listen()
             facts = durable.read_json(job.launch) or {}
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
         except StopRequested:
             events.write("done", clock(), step=facts.get("resume_from_step", 0), summary={}, stopped=True)
         except Exception as error:  # noqa: BLE001  # whatever it is, the person gets one sentence and the log the rest
-            return _fail(error, job, events, clock)
+            return _fail(error, job, clock)
     return 0
 
 
@@ -48,25 +48,28 @@ def run(attempt: Attempt) -> None:
     Raises:
         CodexError: Why the run cannot start or go on.
     """
-    for name in checkpoint.remove_incomplete(attempt.job):
-        log.info("removed %s: it was not complete", name)
+    if processes.is_main():
+        for name in checkpoint.remove_incomplete(attempt.job):
+            log.info("removed %s: it was not complete", name)
     track.require(attempt.recipe)
     if attempt.recipe.kind != "tokenizer":
         attempt.say("phase", phase="loading", detail="loading the training libraries")
         _prepare_libraries(attempt)
+        processes.require(attempt.recipe)
     does = "portable" if attempt.portable else attempt.recipe.kind  # one module for each kind
     run_kind = importlib.import_module(f"codex_space.work.{does}").run
     environment.write(attempt)
     run_kind(attempt)
 
 
-def _fail(error: Exception, job: JobDir, events: EventWriter, clock: Callable[[], float]) -> int:
+def _fail(error: Exception, job: JobDir, clock: Callable[[], float]) -> int:
     log.error("the run failed", exc_info=error)
     if is_disk_full(error):
         checkpoint.remove_incomplete(job)  # makes room for the sentence below
     told = explain(error, where="training")
-    with contextlib.suppress(OSError):
-        events.write("failed", clock(), what=told.what, where=told.where, cure=told.cure)
+    if processes.is_first_to_fail(job):
+        with contextlib.suppress(OSError), EventWriter(job.events) as events:
+            events.write("failed", clock(), what=told.what, where=told.where, cure=told.cure)
     return 1
 
 
@@ -83,7 +86,8 @@ def _prepare_libraries(attempt: Attempt) -> None:
 
 def _quiet() -> None:
     """Keep the log readable: our lines and real warnings, no deprecation notes about how libraries call each other."""
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    level = logging.INFO if processes.is_main() else logging.ERROR
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     for name in ("httpx", "httpcore", "filelock", "datasets", "accelerate", "torchao"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.simplefilter("ignore", FutureWarning)

@@ -19,8 +19,14 @@ RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "t
 # training_args.bin is a pickle nobody reads back; README.md is a trainer's draft, the Hub gets a card of ours.
 _UNWANTED = ("training_args.bin", "README.md")
 GRADED_LATE = 2
+_RANDOM_STATE = re.compile(r"rng_state_\d+\.pth")
 _FOLDER = re.compile(r"checkpoint-\d+")
 _STEP_FOLDER = re.compile(r"step-(\d+)")
+
+
+def is_for_resume(name: str) -> bool:
+    """Whether only a resume reads this file of a checkpoint; of several processes each has a random state."""
+    return name in RESUME_FILES or bool(_RANDOM_STATE.fullmatch(name))
 
 
 def complete(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  # noqa: ANN401  # JSON values
@@ -34,7 +40,7 @@ def complete(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  
         "schema": 1,
         **facts,
         "metrics": dict(metrics),
-        "resume_files": [name for name in RESUME_FILES if name in files],
+        "resume_files": [name for name in files if is_for_resume(name)],
         "files": files,
     }
     _flush_folder(folder)

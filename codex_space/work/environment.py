@@ -9,6 +9,7 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.data.prepare import PREPARED
+from codex_space.work import processes
 from codex_space.work.attempt import Attempt
 
 _HASHES = ("train_sha256", "validation_sha256")
@@ -17,6 +18,8 @@ _ROOT = Path(__file__).parent.parent.parent
 
 def write(attempt: Attempt) -> None:
     """Write packages, hardware, commit and, as soon as the rows are prepared, their hashes."""
+    if not processes.is_main():
+        return
     prepared = durable.read_json(attempt.job.rows / PREPARED) or {}
     packages = {found.name.lower(): found.version for found in metadata.distributions()}
     facts: dict[str, Any] = {
@@ -28,6 +31,7 @@ def write(attempt: Attempt) -> None:
         "gpus": _gpus(),
         "data": {name: prepared[name] for name in _HASHES if name in prepared},
         "num_threads": attempt.num_threads,
+        "num_processes": processes.count(),
         "attempt": attempt.number,
     }
     durable.write_json(attempt.job.env, facts)

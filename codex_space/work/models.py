@@ -34,7 +34,7 @@ from codex_space.core.recipe import ModelSection, nearest
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
 from codex_space.work.attempt import Attempt
-from codex_space.work.checkpoint import RESUME_FILES
+from codex_space.work.checkpoint import is_for_resume
 from codex_space.work.failures import explain, is_disk_full
 from codex_space.work.tokenizer import make_bytes
 
@@ -155,7 +155,7 @@ def _link_files(source: Path, target: Path) -> None:
     """Make a folder of a model's files, hard-linked; whole or absent."""
     temporary = _empty(target)
     for path in source.iterdir():
-        if path.is_file() and path.name not in (*RESUME_FILES, MANIFEST):
+        if path.is_file() and path.name != MANIFEST and not is_for_resume(path.name):
             _link(path, temporary / path.name)
     _fill(target, temporary)
 

@@ -17,7 +17,7 @@ from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TRL_COMMANDS, TuningRecipe
 from codex_space.work import models, portable_text, tuning
 from codex_space.work.attempt import Attempt
-from codex_space.work.checkpoint import RESUME_FILES
+from codex_space.work.checkpoint import is_for_resume
 from codex_space.work.portable_plan import DATA, MODEL, TEMPLATE, Plan, Recorded
 
 _WEIGHTS = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
@@ -139,7 +139,7 @@ def _write_model(start: Recorded, out: Path, wanted: str) -> None:
         )
         (out / MODEL).mkdir()
         for path in {path for pattern in _WEIGHTS for path in Path(folder).glob(pattern)}:
-            if path.name not in (*RESUME_FILES, MANIFEST):
+            if path.name != MANIFEST and not is_for_resume(path.name):
                 shutil.copyfile(path, out / MODEL / path.name)
     (out / MODEL / TEMPLATE).unlink(missing_ok=True)
     tokenizer.save_pretrained(out / MODEL)

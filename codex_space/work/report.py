@@ -4,7 +4,7 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TrainingRecipe
 from codex_space.grade.library import ASKED, PASS_RATE
-from codex_space.work import checkpoint, environment, probe
+from codex_space.work import checkpoint, environment, probe, processes
 from codex_space.work.attempt import Attempt
 from codex_space.work.loop import Ending, Loop
 from codex_space.work.machine import Machine
@@ -67,6 +67,8 @@ class Reporter(TrainerCallback):
         self.was_stopped = False
         self._asked_after_save: list[Callable[[int], None]] = []
         self.ended_early = self._why_early(attempt.resume_from_step)
+        self.agree: Callable[..., Sequence[bool]] = lambda *wishes: wishes
+        """What any process wishes, all do; our own loop tells the first process alone and asks there."""
         self.evaluate: Callable[[], object] = lambda: None
         """The trainer's own, for an evaluation that a stop left out."""
 
@@ -97,11 +99,16 @@ class Reporter(TrainerCallback):
         at_end = state.global_step >= state.max_steps
         due = at_end or state.global_step % self._every_steps == 0
         control.should_evaluate = control.should_evaluate or (due and self._evaluates)
-        control.should_save = due or self._attempt.job.save_request.exists()
+        is_main = processes.is_main()
+        early = self._why_early(state.global_step) if due and not at_end and self._by_pass_rate and is_main else ""
+        asked_to_stop, asked_to_save, ends_early = self.agree(
+            self._attempt.is_stop_asked(), self._attempt.job.save_request.exists(), bool(early)
+        )
+        control.should_save = due or asked_to_save
         self._is_due = due
-        if due and not at_end and self._by_pass_rate:
-            self._end_early(state, control)
-        if self._attempt.is_stop_asked() and not at_end:
+        if ends_early:
+            self.ended_early, control.should_training_stop = early, True
+        if asked_to_stop and not at_end:
             self.was_stopped = control.should_save = control.should_training_stop = True
             control.should_evaluate = False
         # A log at each checkpoint: what is averaged over steps then starts afresh there, as it does after a resume.
@@ -140,6 +147,10 @@ class Reporter(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Make what the trainer has just saved a complete checkpoint, and say so."""
+        self.agree(False)  # each process has written its part
+        if not processes.is_main():
+            self._metrics = {}
+            return
         job, step = self._attempt.job, state.global_step
         size_bytes = self._complete(step)
         if self._recipe.hub:
@@ -260,13 +271,15 @@ def train(attempt: Attempt, trainer: Trainer | Loop, reporter: Reporter, **ready
     model = cast("PreTrainedModel", trainer.model)
     reporter.speed.know(model, cast("TrainingRecipe", attempt.recipe), length, probe.world_size(trainer))
     attempt.stop.is_training = True
-    reporter.trackers = Trackers(attempt)
+    if processes.is_main():
+        reporter.trackers = Trackers(attempt)
     try:
         output: TrainOutput | Ending
         if isinstance(trainer, Loop):
             trainer.reporter = reporter
             output = trainer.train(attempt.resume_from)
         else:
+            reporter.agree = processes.agree
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(reporter)
             output = trainer.train(resume_from_checkpoint=str(attempt.resume_from) if attempt.resume_from else None)
@@ -274,10 +287,12 @@ def train(attempt: Attempt, trainer: Trainer | Loop, reporter: Reporter, **ready
         attempt.say("done", step=attempt.resume_from_step, summary={}, reason=reporter.ended_early)
         return
     finally:
-        reporter.trackers.close()
+        if reporter.trackers:
+            reporter.trackers.close()
     ending: dict[str, Any] = {"stopped": True} if reporter.was_stopped else {"reason": reporter.ended_early}
     attempt.say("done", step=output.global_step, summary={"train_loss": output.training_loss}, **ending)
-    shutil.rmtree(attempt.job.root / "cache", ignore_errors=True)
+    if processes.is_main():
+        shutil.rmtree(attempt.job.root / "cache", ignore_errors=True)
 
 
 def _is_curve(name: str, value: object) -> bool:

@@ -18,7 +18,18 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from codex_space.core.errors import DataError, ModelError, RecipeError
 from codex_space.core.recipe import TuningRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import adapters, arguments, benchmark, models, report, rows, samples, templates, token_check
+from codex_space.work import (
+    adapters,
+    arguments,
+    benchmark,
+    models,
+    processes,
+    report,
+    rows,
+    samples,
+    templates,
+    token_check,
+)
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -85,8 +96,9 @@ class Start:
         cache = str(self.attempt.job.root / "cache")
 
         def read(path: Path) -> Rows:
-            dataset = Rows.from_parquet(str(path), cache_dir=cache)
-            return dataset.map(change) if change else dataset
+            with processes.main_first():
+                dataset = Rows.from_parquet(str(path), cache_dir=cache)
+                return dataset.map(change) if change else dataset
 
         return read(prepared.train), read(prepared.validation) if prepared.num_validation else None
 
@@ -157,9 +169,11 @@ def begin(attempt: Attempt, *, weights: bool = True) -> Start:
     """
     recipe = attempt.recipe
     assert isinstance(recipe, TuningRecipe)  # noqa: S101  # narrows the type
-    prepared = rows.prepare(attempt)
+    with processes.main_first():
+        prepared = rows.prepare(attempt)
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
-    source = models.locate(attempt, recipe.model) if weights else models.locate_tokenizer(attempt, recipe.model)
+    with processes.main_first():
+        source = models.locate(attempt, recipe.model) if weights else models.locate_tokenizer(attempt, recipe.model)
     tokenizer = models.load_tokenizer(source.path, source.revision)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL's stable trainers do; ORPO's would fail at the first batch
@@ -218,7 +232,7 @@ def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
     for warning in counts.warnings:
         attempt.say("warning", text=warning)
     model = cast("PreTrainedModel", trainer.model)
-    writes = model.can_generate()
+    writes, is_main = model.can_generate(), processes.is_main()
     if writes:
         models.add_stop_token(model, start.stop_id)
 
@@ -233,9 +247,10 @@ def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
         evaluates=bool(trainer.eval_dataset),
         base_model=start.source.reference,
         finish=finish,
-        examine=benchmark.examiner(attempt, trainer, start.tokenizer) if writes else None,
+        examine=benchmark.examiner(attempt, trainer, start.tokenizer) if writes and is_main else None,
     )
-    reporter.sampler = samples.make(attempt, trainer, start.tokenizer, start.prepared, as_chat=start.as_chat)
+    if is_main:
+        reporter.sampler = samples.make(attempt, trainer, start.tokenizer, start.prepared, as_chat=start.as_chat)
     report.train(
         attempt,
         trainer,

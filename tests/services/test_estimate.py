@@ -70,6 +70,19 @@ def test_what_asks_for_more_memory_is_told_to(ctx):
     assert ask(ctx, "kind=reward", *preferences[1:]).parts["logits"] == 0
 
 
+def test_several_gpus_share_the_rows_and_each_holds_all(ctx):
+    several = ["train.max_steps=20000", "launch.num_processes=4"]
+    one, four = ask(ctx, "train.max_steps=80000", hardware="l4x4"), ask(ctx, *several, hardware="l4x4")
+    assert four.tokens == one.tokens
+    assert four.hours == pytest.approx(one.hours / 4, rel=0.03)
+    assert one.parts["buckets"] == 0
+    assert four.parts["buckets"] == pytest.approx(4 * four.trained_parameters / 2**30, rel=0.01)
+    with pytest.raises(RecipeError, match="4 processes want 4 GPUs, and l4x1 has 1"):
+        ask(ctx, *several)
+    on_cpu = [ask(ctx, f"launch.num_processes={count}", hardware="cpu-upgrade").peak_gib for count in (1, 2)]
+    assert on_cpu[1] > 1.9 * on_cpu[0]
+
+
 def test_a_run_too_large_for_a_machine_does_not_fit(ctx):
     assert not ask(ctx, "lora=null", "train.per_device_train_batch_size=64").fits
     assert ask(ctx, "lora=null", "train.per_device_train_batch_size=64", hardware="h200").fits

@@ -8,7 +8,7 @@ from codex_space.ui.views.markup import escape
 
 _PARTS = {
     "weights": "Weights", "adapters": "Adapters", "optimizer": "Optimizer state", "reference": "Reference model",
-    "quantisation": "Unpacking 4 bits", "activations": "Activations", "logits": "Logits", "gradients": "Gradients",
+    "quantisation": "Unpacking 4 bits", "buckets": "Gradients on their way", "activations": "Activations", "logits": "Logits", "gradients": "Gradients",
     "overhead": "Libraries and allocator",
 }  # fmt: skip
 

@@ -1,0 +1,72 @@
+"""What the processes of one run do together: who writes, who goes first, and what all of them do at the same step."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Generator
+
+from codex_space.core.errors import RecipeError
+from codex_space.core.paths import JobDir
+from codex_space.core.recipe import BaseRecipe
+
+
+def count() -> int:
+    """Return how many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))  # noqa: TID251  # torchrun says it there alone
+
+
+def is_main() -> bool:
+    """Whether this one writes events, checkpoints and samples."""
+    return os.environ.get("RANK", "0") == "0"  # noqa: TID251  # as above
+
+
+def require(recipe: BaseRecipe) -> None:
+    """Check that each process has a GPU of its own, or on a CPU a core.
+
+    Raises:
+        RecipeError: There are fewer than processes.
+    """
+    import torch
+
+    wanted, on_gpu = recipe.launch.num_processes, torch.cuda.is_available()
+    there = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
+    if wanted > max(there, 1):
+        what = f"{wanted} processes want {wanted} {'GPUs' if on_gpu else 'CPU cores'}, and this machine has {there}"
+        raise RecipeError(what, where="launch.num_processes", cure=f"Set it to {there}, or take a larger machine.")
+
+
+@contextlib.contextmanager
+def main_first() -> Generator[None]:
+    """Let the first process make files alone; the others then find them."""
+    if count() == 1:
+        yield
+        return
+    import torch
+    from accelerate import PartialState
+
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        yield
+
+
+def agree(*wishes: bool) -> list[bool]:
+    """Return for each wish whether any process has it; all processes wait here for each other."""
+    if count() == 1:
+        return list(wishes)
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    asked = torch.tensor(wishes, dtype=torch.int32, device=device)
+    torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
+    return [bool(value) for value in asked.tolist()]
+
+
+def is_first_to_fail(job: JobDir) -> bool:
+    """Whether no other process has told why the run fails: where one dies, the others only lose their connection."""
+    if count() == 1:
+        return True
+    sys.stderr.flush()
+    try:
+        job.failed.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
