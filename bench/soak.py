@@ -3,7 +3,6 @@
 `SOAK_KINDS=dpo,reward` picks, `SOAK_SEED` and `SOAK_KILLS` change what is tried; results of other kinds stay in soak.json.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -90,7 +89,6 @@ def _soak(
             "kills": len(moments),
             "identical": run - len(differing),
             "differing": differing,
-            "weights_sha256": hashlib.sha256(wanted).hexdigest()[:12],
             "seconds": round(time.monotonic() - started),
             "moments": moments,
         }
