@@ -40,6 +40,9 @@ def evaluate(args: argparse.Namespace) -> int:
 def _ask_endpoint(args: argparse.Namespace) -> int:
     if args.model or not args.served:
         raise EvaluationError("a server is asked for one of its models", cure="Name it by --model, and no run.")
+    if args.prompt_form != "auto" or args.data or args.metric:
+        what = "a server is asked problems in its own form: --prompt-form, --data and --metric are for models here"
+        raise EvaluationError(what, cure="Leave them out.")
     server = endpoint.Endpoint(
         args.endpoint,
         args.served,

@@ -149,9 +149,8 @@ def _add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     asked.add_argument("--problems", help="a problems file on this machine instead of the benchmark's own")
     asked.add_argument("--mode", default="auto", choices=("auto", "chat", "completion"))
-    asked.add_argument(
-        "--prompt-form", default="auto", help="auto, completion, completion-stripped, chat, chat-no-prefill, ..."
-    )
+    forms = "auto, completion, completion-stripped, chat, chat-no-prefill, request, request-begun"
+    asked.add_argument("--prompt-form", default="auto", metavar="FORM", help=forms)
     asked.add_argument("--limit", type=int, help="at most this many problems, spread over the benchmark")
     asked.add_argument("--num-samples", type=int, default=1, help="answers to each problem")
     asked.add_argument("--temperature", type=float, default=0.0, help="0 for the likeliest answer")

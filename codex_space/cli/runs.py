@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
-from codex_space.core.errors import RunError
 from codex_space.services import from_hub, runs
 from codex_space.services.context import Context
+from codex_space.services.summary import compare as compare_runs
 from codex_space.services.summary import summarize
 
 
@@ -96,31 +96,28 @@ def rename(args: argparse.Namespace) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Print in what runs differ, and how each ended."""
-    if len(args.runs) < 2:
-        raise RunError("one run cannot be compared", cure="Name two or more.")
     with opened(args) as ctx:
         print_compared(ctx, args.runs, as_json=args.json)
     return 0
 
 
 def print_compared(ctx: Context, run_ids: Sequence[str], *, as_json: bool) -> None:
-    """Print a table of runs: the recipe keys in which they differ, losses, seconds; the best of its kind is marked."""
-    changed = [row for row in runs.differences(ctx, *run_ids) if row[0] != "name"]
-    ends = [summarize(ctx, each) for each in run_ids]
+    """Print a table of runs: the recipe keys in which they differ, losses, pass@1, seconds; the best one is marked."""
+    found = compare_runs(ctx, run_ids)
     if as_json:
-        print(json.dumps({"differences": changed, "runs": ends}))
+        print(json.dumps(found))
         return
-    by = "eval_loss" if all(end["eval_loss"] is not None for end in ends) else "final_loss"
-    best = min((end[by] for end in ends if end[by] is not None), default=None)
-    rows = [["run", *(row[0] for row in changed), "status", "final_loss", "eval_loss", "seconds"]]
-    for number, end in enumerate(ends):
-        losses = ["" if end[name] is None else f"{end[name]:.4f}" for name in ("final_loss", "eval_loss")]
-        told = [str(row[number + 1]) for row in changed]
-        mark = f"  best by {by}" if end[by] is not None and end[by] == best else ""
-        rows.append([end["run"], *told, end["status"], *losses, f"{end['seconds']:.0f}{mark}"])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table = [["run", *found["keys"], "status", "final_loss", "eval_loss", "pass@1", "seconds"]]
+    for row in found["rows"]:
+        losses = ["" if row[name] is None else f"{row[name]:.4f}" for name in ("final_loss", "eval_loss")]
+        rate = "" if row["pass_rate"] is None else f"{100 * row['pass_rate']:.1f} %"
+        mark = f"  best by {found['by']}" if row["best"] else ""
+        table.append(
+            [row["run"], *map(str, row["values"]), row["status"], *losses, rate, f"{row['seconds']:.0f}{mark}"]
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _tell(args: argparse.Namespace, verb: Callable[[Context, str], None], said: str) -> int:

@@ -1,8 +1,11 @@
-"""What became of a run, as one JSON-able mapping."""
+"""What became of a run, or of several beside each other, as one JSON-able mapping."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from codex_space.core.errors import RunError
 from codex_space.core.events import read_events
+from codex_space.core.sweep import MAX_RUNS
 from codex_space.services import alerts, runs
 from codex_space.services.context import Context
 from codex_space.store import evaluations, metrics
@@ -50,6 +53,32 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
         **health(ctx, run),
         "seconds": round((run.ended_at or ctx.clock()) - (run.started_at or run.created_at), 1),
     }
+
+
+def compare(ctx: Context, run_ids: Sequence[str]) -> dict[str, Any]:
+    """Return {keys, by, rows}: in which recipe keys runs differ, what each has there, and how each ended.
+
+    `by` is what all of them have of eval_loss, else final_loss; the row with the lowest is marked `best`.
+
+    Raises:
+        RunError: There are fewer than two, more than a sweep holds, or one of them is not there.
+    """
+    ids = list(dict.fromkeys(run_ids))
+    if not 2 <= len(ids) <= MAX_RUNS:
+        raise RunError(f"{len(ids)} runs cannot be compared", cure=f"Name two or more, {MAX_RUNS} at most.")
+    changed = [row for row in runs.differences(ctx, *ids) if row[0] != "name"]
+    rows: list[dict[str, Any]] = []
+    for number, run_id in enumerate(ids):
+        told = summarize(ctx, run_id)
+        kept = {name: told[name] for name in ("run", "name", "status", "steps", "final_loss", "eval_loss", "seconds")}
+        asked = evaluations.list_evaluations(ctx.db, target_run=told["run"], state="done")
+        rates = [row.scores[0]["value"] for row in asked if row.scores and not row.scores[0].get("unit")]
+        rows.append({**kept, "values": [row[number + 1] for row in changed], "pass_rate": max(rates, default=None)})
+    by = "eval_loss" if all(row["eval_loss"] is not None for row in rows) else "final_loss"
+    lowest = min((row[by] for row in rows if row[by] is not None), default=None)
+    for row in rows:
+        row["best"] = lowest is not None and row[by] == lowest
+    return {"keys": [row[0] for row in changed], "by": by, "rows": rows}
 
 
 def health(ctx: Context, run: Run) -> dict[str, Any]:

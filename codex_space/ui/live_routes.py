@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from codex_space.core.errors import CodexError
-from codex_space.services import datasets, evaluations, exports, first_model, runs
+from codex_space.services import datasets, evaluations, exports, first_model, runs, summary
 from codex_space.services.context import Context
 from codex_space.services.live import Live
 from codex_space.ui.views.data import render_list
@@ -22,6 +22,7 @@ from codex_space.ui.views.runs import list_entry
 PAGE_ROWS = 50
 EVALUATIONS_POLL_MS = 2000
 MAX_NAME_CHARS = 400
+MAX_COMPARED = 64
 # Said even where nothing is encoded: gradio 6.31 would compress each viewer's copy anew and spoil ranges of text.
 _PLAIN = {"cache-control": "no-store", "content-encoding": "identity"}
 
@@ -70,6 +71,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/api/first-model", _guarded(read_first_model)),
         Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),
+        Route("/api/compare", _guarded(lambda request: _json(summary.compare(ctx, _ids(request))))),
         Route("/api/runs/{run_id}/live", read_run),
         Route("/api/runs/{run_id}/samples/{step:int}", _guarded(read_samples)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
@@ -147,6 +149,10 @@ def _number(request: Request, name: str) -> int:
 
 def _text(request: Request, name: str) -> str:
     return request.query_params.get(name, "")[:MAX_NAME_CHARS]
+
+
+def _ids(request: Request) -> list[str]:
+    return request.query_params.get("runs", "").split(",")[:MAX_COMPARED]
 
 
 def _json(value: Any) -> Response:  # noqa: ANN401  # any JSON value

@@ -13,6 +13,7 @@ _SCRIPTS = (
     "topbar.js",
     "runs.js",
     "scores.js",
+    "compare.js",
     "watch.js",
     "start.js",
     "settings.js",

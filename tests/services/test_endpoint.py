@@ -228,6 +228,9 @@ def test_the_command(server, tmp_path, capsys, monkeypatch):
     assert server.asked[0][1] == f"Bearer {KEY}"
     assert main(["evaluate", "--endpoint", server.url, *common]) == 1
     assert "Name it by --model" in capsys.readouterr().err
+    for unused in (["--prompt-form", "chat"], ["--data", "x.jsonl"], ["--metric", "bleu"]):
+        assert main([*asked, *unused]) == 1
+        assert "for models here" in capsys.readouterr().err
     assert main(["evaluate", *common]) == 1
     assert "there is no model to ask" in capsys.readouterr().err
     sandbox._proven.clear()

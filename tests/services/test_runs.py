@@ -4,9 +4,12 @@ import pytest
 
 from codex_space.core.errors import CodexError, DataError, HubError, ModelError, RecipeError, RunError
 from codex_space.core.paths import MANIFEST
+from codex_space.core.sweep import expand
 from codex_space.services import first_model, runs
+from codex_space.services.summary import compare
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
+from codex_space.store.metrics import add_points
 
 RECIPE = """
 kind: sft
@@ -149,3 +152,23 @@ def test_hostile_ids_never_reach_the_disk(ctx):
     for hostile in ("../..", "/etc/passwd", "a/b", "%2e%2e", "x' OR 1=1 --"):
         with pytest.raises(CodexError):
             runs.log_tail(ctx, hostile)
+
+
+def test_runs_are_compared_in_what_differs_and_the_best_is_marked(ctx):
+    texts = expand(RECIPE + "sweep: {train.learning_rate: [1e-4, 1e-3], seed: [1, 2]}\n")
+    ids = [runs.submit(ctx, text).id for text in texts]
+    for run_id, losses in zip(ids, ((3.0, 2.5), (3.0, 2.0), (3.0, 2.2), (3.0,)), strict=True):
+        add_points(ctx.db, run_id, [("loss", step, loss, 1.0) for step, loss in enumerate(losses, start=1)])
+    found = compare(ctx, ids)
+    assert found["keys"] == ["seed", "train.learning_rate"]
+    assert [row["values"] for row in found["rows"]] == [[1, 1e-4], [2, 1e-4], [1, 1e-3], [2, 1e-3]]
+    assert found["by"] == "final_loss"
+    assert [row["best"] for row in found["rows"]] == [False, True, False, False]
+    add_points(ctx.db, ids[0], [("eval_loss", 1, 1.5, 1.0)])
+    assert compare(ctx, ids)["by"] == "final_loss", "not all of them have one"
+
+
+@pytest.mark.parametrize("ids", [[], ["a"], ["a", "a"], ["a", "b"], ["x"] * 100, [f"r{n}" for n in range(70)]])
+def test_what_cannot_be_compared_is_one_sentence(ctx, ids):
+    with pytest.raises(RunError):
+        compare(ctx, ids)

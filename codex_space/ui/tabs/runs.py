@@ -72,6 +72,7 @@ def layout() -> RunsTab:
                 make_html(html_template="", js_on_load=widget("runs-alerts"), elem_id="runs-alerts")
                 make_html(html_template="", js_on_load=widget("runs-chart"), elem_id="runs-chart")
                 make_html(html_template="", js_on_load=widget("runs-scores"), elem_id="runs-scores")
+                make_html(html_template="", js_on_load=widget("runs-table"), elem_id="runs-table")
             with (
                 gr.Column(elem_classes="cs-card"),
                 gr.Tabs(elem_classes="cs-sub", overflow_behavior="wrap", elem_id="runs-views"),
