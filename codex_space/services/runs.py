@@ -1,5 +1,6 @@
 """Submit, list, stop, resume, rename, clone and delete runs."""
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,18 @@ def submit(
     references.keep_asked(ctx.workspace, recipe)  # after its row is there: the owner lets go of what no row names
     ctx.wake()
     return run
+
+
+def submit_once(ctx: Context, text: str) -> Run:
+    """Queue a recipe, the same one anew only once a run of its kind has ended: a double click queues one.
+
+    Raises:
+        CodexError: As in `submit`.
+    """
+    kind = parse_recipe(text).kind
+    found = run_rows.list_runs(ctx.db, limit=200, search=f"-{kind}-")
+    ended = next((run.id for run in found if run.kind == kind and run.state in FINAL), "none")
+    return submit(ctx, text, request_key=f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}")
 
 
 def list_runs(ctx: Context, *, limit: int = 50, offset: int = 0, search: str = "") -> list[Run]:

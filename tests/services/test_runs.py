@@ -172,3 +172,15 @@ def test_runs_are_compared_in_what_differs_and_the_best_is_marked(ctx):
 def test_what_cannot_be_compared_is_one_sentence(ctx, ids):
     with pytest.raises(RunError):
         compare(ctx, ids)
+
+
+def test_the_same_wish_is_queued_once_until_a_run_of_its_kind_has_ended(ctx):
+    first = runs.submit_once(ctx, RECIPE)
+    assert runs.submit_once(ctx, RECIPE).id == first.id
+    other = runs.submit_once(ctx, RECIPE + "seed: 7\n")
+    assert other.id != first.id
+    evaluated = runs.submit_once(ctx, "kind: evaluate\nmodel: {model_name_or_path: fresh:tiny}\n")
+    ended(ctx, evaluated)
+    assert runs.submit_once(ctx, RECIPE).id == first.id, "another kind's end changes nothing"
+    ended(ctx, other)
+    assert runs.submit_once(ctx, RECIPE).id != first.id

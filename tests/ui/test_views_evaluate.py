@@ -6,7 +6,6 @@ import pytest
 
 from codex_space.core.errors import RecipeError
 from codex_space.services import runs
-from codex_space.store.runs import ALLOWED, FINAL
 from codex_space.ui.views import evaluate
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -59,27 +58,6 @@ def test_anything_else_is_refused_in_words_that_stay_short(text):
         evaluate.read_limit(text)
     assert caught.value.cure
     assert len(str(caught.value)) < 200
-
-
-def test_a_double_click_has_one_key_and_another_wish_has_another(run):
-    assert evaluate.press_key("a", [run]) == evaluate.press_key("a", [run])
-    assert evaluate.press_key("a", [run]) != evaluate.press_key("b", [run])
-    assert evaluate.press_key("a", []).startswith("evaluate-")
-
-
-@pytest.mark.parametrize("state", list(ALLOWED))
-def test_the_same_wish_counts_anew_once_an_evaluation_has_ended(run, state):
-    now = dataclasses.replace(run, state=state)
-    assert (evaluate.press_key("a", [now]) != evaluate.press_key("a", [])) == (state in FINAL)
-
-
-def test_a_training_run_that_ends_meanwhile_does_not_turn_a_double_click_into_two(run):
-    trained = dataclasses.replace(run, kind="sft", state="succeeded")
-    assert evaluate.press_key("a", [trained]) == evaluate.press_key("a", [])
-
-
-def test_the_key_takes_a_text_of_any_kind_and_size():
-    assert len(evaluate.press_key(HOSTILE * 100_000 + "\0é", [])) < 100
 
 
 def test_after_the_press_the_run_is_named_and_linked(run):

@@ -175,8 +175,7 @@ def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object]:  # noqa: ANN401 
             temperature=float(temperature or 0.0),
             max_new_tokens=int(max_new_tokens or 512),
         )
-        key = view.press_key(text, runs.list_runs(ctx, search="evaluate"))
-        run = runs.submit(ctx, text, request_key=key)
+        run = runs.submit_once(ctx, text)
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error)), gr.skip()
     return view.render_started(run), run.id

@@ -137,7 +137,7 @@ def _export(ctx: Context, ref: str | None, kinds: list[str], *said: str | bool |
             imatrix=bool(said[3]),
             adapter=bool(said[4]),
         )
-        run = runs.submit(ctx, text, request_key=view.press_key(text, runs.list_runs(ctx, search="-export-")))
+        run = runs.submit_once(ctx, text)
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error)), gr.skip()
     return view.render_started(run), run.id

@@ -127,7 +127,7 @@ def _look(ctx: Context, row: int, given: tuple[Any, ...]) -> str:
 
 def _start(ctx: Context, text: str) -> str:
     try:
-        run = runs.submit(ctx, text)
+        run = runs.submit_once(ctx, text)
     except CodexError as error:
         return render_notice("bad", "Not started", message_of(error))
     link = f"<a class=cs-link href='#runs/{escape(run.id)}'>Watch it on Runs</a>"

@@ -1,11 +1,10 @@
 """What the Evaluate tab says before and after the press: benchmarks to choose from, and what became of the press."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codex_space.core.errors import RecipeError
-from codex_space.store.runs import FINAL, Run
+from codex_space.store.runs import Run
 from codex_space.ui.views.markup import escape, render_notice
 
 MODES = [("Auto", "auto"), ("Chat", "chat"), ("Completion", "completion")]
@@ -44,12 +43,6 @@ def read_limit(text: str) -> int | None:
     if asked.isascii() and asked.isdigit() and len(asked) < 7 and int(asked):
         return int(asked)
     raise RecipeError(f"{text.strip()[:40]!r} is no number of problems", where="Problems", cure="Write all, or 20.")
-
-
-def press_key(text: str, found: Iterable[Run]) -> str:
-    """Return a key that stays the same until an evaluation has ended: a double click queues one, a second try another."""
-    ended = next((run.id for run in found if run.kind == "evaluate" and run.state in FINAL), "none")
-    return f"evaluate-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}"
 
 
 def render_started(run: Run) -> str:

@@ -1,10 +1,9 @@
 """What the Export tab says before and after the press: types with their sizes, and what became of the press."""
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codex_space.store.runs import FINAL, Run
+from codex_space.store.runs import Run
 from codex_space.ui.views.markup import escape, render_bytes, render_notice
 
 USUAL = ("Q8_0", "Q4_K_M")
@@ -24,12 +23,6 @@ def render_tools(ready: bool) -> str:
         "Where that failed or was left out, run <code>make export-tools</code>; <code>.venv/export-tools.log</code> says what went wrong."
     )
     return render_notice("note", "Not ready yet", body)
-
-
-def press_key(text: str, found: Iterable[Run]) -> str:
-    """Return a key that stays the same until an export has ended: a double click queues one."""
-    ended = next((run.id for run in found if run.kind == "export" and run.state in FINAL), "none")
-    return f"export-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}"
 
 
 def render_started(run: Run) -> str:
