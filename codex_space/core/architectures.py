@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from codex_space.core.errors import ModelError, RecipeError
+from codex_space.core.errors import ModelError, RecipeError, nearest
 from codex_space.core.memory import GIB
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest, parse_yaml
 from codex_space.core.shapes import Shape, read_shape
+from codex_space.core.yaml_text import parse_yaml
 
 TARGET, MAX_OFF = "target_parameters", 0.03
 USUAL_VOCAB = 4096

@@ -17,6 +17,8 @@ CodexError
 + HubBusyError    429, 5xx or no connection: worth another try
 """
 
+import difflib
+
 
 class CodexError(Exception):
     """Base of every error shown to a person without a traceback.
@@ -88,3 +90,9 @@ class HubGatedError(HubError):
 
 class HubBusyError(HubError):
     """The Hub answered 429 or 5xx, or not at all; worth another try."""
+
+
+def nearest(word: str, choices: list[str]) -> str:
+    """Return ` Did you mean X?`, or the choices where none is near."""
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    return f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(sorted(choices)[:40])}."

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import SCHEMA, TRACKERS, nearest, parse_yaml, validate
+from codex_space.core.errors import RecipeError, nearest
+from codex_space.core.recipe import SCHEMA, validate
+from codex_space.core.sections import TRACKERS
 from codex_space.core.train_fields import OWNED, train_fields
+from codex_space.core.yaml_text import parse_yaml
 
 KINDS = ("sft", "dpo", "kto", "orpo", "reward")
 """Kinds a flat file can be of; where its keys fit several, the first."""

@@ -6,9 +6,8 @@ from typing import Any
 
 import yaml
 
-from codex_space.core.errors import RecipeError
+from codex_space.core.errors import RecipeError, nearest
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest
 
 CPU_TFLOPS_PER_CORE = 0.04
 """float32, AVX2 at 2.5 GHz: about half of what one core of a shared machine can do at best (measured: training at 0.02)."""

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from codex_space.core.errors import RecipeError
+from codex_space.core.errors import RecipeError, nearest
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest
 
 
 @dataclass(frozen=True)

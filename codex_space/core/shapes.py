@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from codex_space.core.errors import ModelError
+from codex_space.core.errors import ModelError, nearest
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import nearest
 
 _LIMITS = {"hidden_size": 1 << 17, "num_hidden_layers": 1 << 10, "vocab_size": 1 << 22, "intermediate_size": 1 << 19}
 _GPT2_NAMES = {

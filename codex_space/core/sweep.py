@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import apply_override, parse_yaml, render_recipe, validate
+from codex_space.core.recipe import render_recipe, validate
+from codex_space.core.yaml_text import apply_override, parse_yaml
 
 MAX_RUNS = 64
 MAX_NAME = 80

@@ -19,9 +19,8 @@ from typing import BinaryIO
 from pydantic import TypeAdapter, ValidationError
 
 from codex_space.core import durable
-from codex_space.core.errors import DataError, WorkspaceError
+from codex_space.core.errors import DataError, WorkspaceError, nearest
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import nearest
 from codex_space.data.formats import Format, Row, Shape, normalize
 from codex_space.data.inspection import Inspection, Problem, inspect_file
 from codex_space.data.read import extension, iter_rows

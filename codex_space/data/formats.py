@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from codex_space.core.errors import DataError
-from codex_space.core.recipe import nearest
+from codex_space.core.errors import DataError, nearest
 
 Format = Literal["text", "prompt_completion", "messages", "preference", "preference_text", "unpaired_preference"]
 Row = dict[str, Any]

@@ -5,10 +5,10 @@ import sysconfig
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from codex_space.core.errors import DataError
+from codex_space.core.errors import DataError, nearest
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import Workspace, share_dir
-from codex_space.core.recipe import DatasetSection, nearest
+from codex_space.core.sections import DatasetSection
 from codex_space.data import catalog
 from codex_space.data.formats import PEEK_ROWS, Format, Row, Shape, check_row, format_of, normalize, shape_of
 from codex_space.data.read import iter_rows, unit

@@ -9,9 +9,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from codex_space.core.errors import GradeError
+from codex_space.core.errors import GradeError, nearest
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe, nearest
+from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe
 from codex_space.grade import benchmarks
 from codex_space.grade.files import read_objects
 from codex_space.grade.problems import Benchmark, Problem, load_problems

@@ -13,8 +13,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from codex_space.core.errors import EvaluationError
-from codex_space.core.recipe import nearest
+from codex_space.core.errors import EvaluationError, nearest
 from codex_space.grade.statistics import Score, Scorer, bootstrap, mean_of
 
 if TYPE_CHECKING:

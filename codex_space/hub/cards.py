@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from codex_space.core.hub_names import looks_like_repo_id
-from codex_space.core.recipe import RewardRecipe, TrainingRecipe, parse_yaml
+from codex_space.core.recipe import RewardRecipe, TrainingRecipe
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.hub.manifest import Manifest
 
 _LOCAL = re.compile(r"(/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")

@@ -10,7 +10,8 @@ from pathlib import Path
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, WorkspaceError
 from codex_space.core.paths import MANIFEST, JobDir, Workspace
-from codex_space.core.recipe import ExportRecipe, HubSection, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import ExportRecipe, TrainingRecipe, parse_recipe
+from codex_space.core.sections import HubSection
 from codex_space.hub.cards import render_card, share_recipe
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import push_rows

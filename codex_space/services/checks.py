@@ -15,15 +15,8 @@ from codex_space.core.errors import (
 )
 from codex_space.core.export_tools import require_converter
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import (
-    BaseRecipe,
-    EvaluateRecipe,
-    ExportRecipe,
-    HubSection,
-    TrainingRecipe,
-    TuningRecipe,
-    parse_recipe,
-)
+from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, ExportRecipe, TrainingRecipe, TuningRecipe, parse_recipe
+from codex_space.core.sections import HubSection
 from codex_space.core.sweep import expand
 from codex_space.data import catalog
 from codex_space.data.formats import require_kind

@@ -4,7 +4,8 @@ import shlex
 
 from codex_space.core.errors import CodexError
 from codex_space.core.presets import list_presets
-from codex_space.core.recipe import parse_recipe, parse_yaml, render_recipe
+from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.yaml_text import parse_yaml
 
 
 def command_line(text: str) -> str:

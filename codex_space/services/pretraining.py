@@ -12,7 +12,7 @@ from codex_space.core.dial import Dial, turn
 from codex_space.core.errors import DataError
 from codex_space.core.estimate import Estimate
 from codex_space.core.hardware import list_hardware
-from codex_space.core.recipe import DatasetSection
+from codex_space.core.sections import DatasetSection
 from codex_space.data.formats import convert
 from codex_space.data.sources import open_source
 from codex_space.jobs import references

@@ -14,10 +14,10 @@ from codex_space.core.recipe import (
     ExportRecipe,
     TrainingRecipe,
     parse_recipe,
-    parse_yaml,
     render_recipe,
     validate,
 )
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import references
 from codex_space.jobs.tail import tail
 from codex_space.services import checks, evaluations, exports

@@ -8,8 +8,8 @@ from peft import LoraConfig
 from peft.utils.other import TrainableTokensWrapper
 from transformers import PreTrainedModel
 
-from codex_space.core.errors import ModelError
-from codex_space.core.recipe import LoraSection, nearest
+from codex_space.core.errors import ModelError, nearest
+from codex_space.core.sections import LoraSection
 
 
 def lora_config(

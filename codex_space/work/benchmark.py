@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 from codex_space.core import durable
 from codex_space.core.errors import CodexError
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import Asking, TrainingRecipe
+from codex_space.core.recipe import TrainingRecipe
+from codex_space.core.sections import Asking
 from codex_space.core.settings import read_settings
 from codex_space.grade import extract, library
 from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES

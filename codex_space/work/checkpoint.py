@@ -12,7 +12,7 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST, JobDir
-from codex_space.core.recipe import CheckpointsSection
+from codex_space.core.sections import CheckpointsSection
 from codex_space.grade.library import PASS_RATE, SCORES
 
 RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "trainer_state.json")

@@ -7,7 +7,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from codex_space.core.errors import ModelError
-from codex_space.core.recipe import EvaluateRecipe, ModelSection
+from codex_space.core.recipe import EvaluateRecipe
+from codex_space.core.sections import ModelSection
 from codex_space.work import measure, models, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.benchmark import Examination

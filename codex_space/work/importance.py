@@ -13,7 +13,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from codex_space.core.recipe import DatasetSection, ExportRecipe
+from codex_space.core.recipe import ExportRecipe
+from codex_space.core.sections import DatasetSection
 from codex_space.data.sources import STDLIB, open_source
 from codex_space.work import rows
 from codex_space.work.attempt import Attempt

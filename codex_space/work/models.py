@@ -28,9 +28,9 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from codex_space.core import durable
 from codex_space.core.architectures import Architecture, read_architecture
-from codex_space.core.errors import HubError, ModelError
+from codex_space.core.errors import HubError, ModelError, nearest
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import ModelSection, nearest
+from codex_space.core.sections import ModelSection
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
 from codex_space.work.attempt import Attempt

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import nearest
+from codex_space.core.errors import RecipeError, nearest
 from codex_space.work.loop_arguments import LoopArguments
 
 KINDS = ("muon", "adamw_torch_fused")

@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from codex_space.core import durable
 from codex_space.core.architectures import Architecture, read_architecture
-from codex_space.core.errors import DataError, ModelError, RecipeError
+from codex_space.core.errors import DataError, ModelError, RecipeError, nearest
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import PretrainRecipe, nearest
+from codex_space.core.recipe import PretrainRecipe
 from codex_space.data.prepare import Prepared
 from codex_space.work import benchmark, models, packing, report, rows, samples, shards, tokenizer
 from codex_space.work.attempt import Attempt

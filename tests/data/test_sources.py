@@ -3,7 +3,7 @@
 import pytest
 
 from codex_space.core.errors import DataError
-from codex_space.core.recipe import DatasetSection
+from codex_space.core.sections import DatasetSection
 from codex_space.data import catalog
 from codex_space.data.sources import fetch_key, is_hub_id, open_source, stdlib_files
 

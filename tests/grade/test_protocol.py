@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from codex_space.core.errors import EvaluationError
-from codex_space.core.recipe import PromptForm
+from codex_space.core.sections import PromptForm
 from codex_space.grade.protocol import CHAT_STOPS, COMPLETION_STOPS, PROMPT_FORMS, Asked, Protocol, ask
 
 PROBLEM = {

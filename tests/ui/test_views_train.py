@@ -6,7 +6,8 @@ import pytest
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
-from codex_space.core.recipe import parse_recipe, parse_yaml
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.services.checks import Check
 from codex_space.ui.views import form, settings, train
 

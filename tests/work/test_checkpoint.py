@@ -7,7 +7,7 @@ import pytest
 
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST, JobDir
-from codex_space.core.recipe import CheckpointsSection
+from codex_space.core.sections import CheckpointsSection
 from codex_space.work import checkpoint
 
 

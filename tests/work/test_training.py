@@ -123,7 +123,7 @@ def test_full_fine_tuning_saves_whole_weights(make_job):
 
 
 def test_a_base_in_4_bits_trains_on_cpu_with_settings_we_chose(make_job):
-    from codex_space.core.recipe import ModelSection
+    from codex_space.core.sections import ModelSection
     from codex_space.work.models import choose_dtype, quantization
 
     section = ModelSection(model_name_or_path="fresh:tiny", load_in_4bit=True)

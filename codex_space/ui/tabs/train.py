@@ -10,8 +10,8 @@ import gradio as gr
 
 from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.presets import list_presets, read_recipe_text
-from codex_space.core.recipe import parse_yaml
 from codex_space.core.sweep import expand
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.data.formats import ACCEPTED
 from codex_space.services import commands, datasets, estimate, runs
 from codex_space.services.checks import readiness

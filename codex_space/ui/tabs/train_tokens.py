@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from codex_space.core.recipe import parse_yaml
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.theme import make_html

@@ -5,8 +5,9 @@ from typing import Any
 
 import yaml
 
-from codex_space.core.recipe import SCHEMA, parse_yaml
+from codex_space.core.recipe import SCHEMA
 from codex_space.core.train_fields import train_fields
+from codex_space.core.yaml_text import parse_yaml
 
 FULL, LORA, QLORA = "full", "lora", "qlora"
 EPOCHS, STEPS = "epochs", "steps"

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import KINDS, parse_yaml
+from codex_space.core.recipe import KINDS
 from codex_space.core.train_fields import train_fields
+from codex_space.core.yaml_text import parse_yaml
 from codex_space.ui.views.form import dump, put
 
 LEFT_OUT = frozenset({"schema", "kind", "datasets", "train"})
