@@ -8,6 +8,7 @@ from typing import Any
 from codex_space.core.errors import ModelError, RecipeError, nearest
 from codex_space.core.memory import GIB
 from codex_space.core.paths import share_dir
+from codex_space.core.quants import QUANTS
 from codex_space.core.shapes import Shape, read_shape
 from codex_space.core.yaml_text import parse_yaml
 
@@ -18,8 +19,7 @@ MODEL_TYPES = ("llama", "starcoder2")
 _CLASSES = {"llama": "LlamaForCausalLM", "starcoder2": "Starcoder2ForCausalLM"}
 _TRAINED_BYTES = 16
 """Of a parameter: weight, gradient and AdamW's two moments in float32."""
-_GGUF_BYTES = {"F16": 2.0, "Q8_0": 34 / 32, "Q4_K_M": 0.606}
-"""Of a parameter: by the blocks of llama.cpp's ggml-common.h; of Q4_K_M what its mix of types comes to."""
+_GGUF_TYPES = ("F16", "Q8_0", "Q4_K_M")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def describe(architecture: Architecture, vocab_size: int | None = None) -> dict[
     shape = architecture.shape(vocab_size)
     params, fields = shape.num_parameters, architecture.fields
     length = int(fields.get("max_position_embeddings", 2048))
-    ggufs = {name: round(params * size / GIB, 3) for name, size in _GGUF_BYTES.items()}
+    ggufs = {name: round(params * QUANTS[name].bits / 8 / GIB, 3) for name in _GGUF_TYPES}
     config = {"architectures": [_CLASSES[architecture.model_type]], "vocab_size": shape.vocab_size, **fields}
     return {
         "name": architecture.name,
@@ -106,8 +106,7 @@ def describe(architecture: Architecture, vocab_size: int | None = None) -> dict[
         "train_gib": round(params * _TRAINED_BYTES / GIB, 3),
         "gguf_gib": ggufs["F16"],
         "gguf_gib_by_type": ggufs,
-        "flops_per_token": 6 * (params - (0 if shape.is_tied else shape.num_embedding))
-        + 6 * shape.num_layers * shape.query_size * length,
+        "flops_per_token": shape.flops_per_token(length),
         "kv_cache_bytes_per_token": 4 * shape.num_layers * shape.key_size,
         "context": length,
     }

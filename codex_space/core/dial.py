@@ -46,10 +46,8 @@ class Dial:
 
     @property
     def flops(self) -> float:
-        """Of the run: 6 N + 6 L q T a token (PaLM, arXiv 2204.02311, appendix B, half the attention)."""
-        weights = self.shape.num_parameters - (0 if self.shape.is_tied else self.shape.num_embedding)
-        attention = self.shape.num_layers * self.shape.query_size * self.block_size
-        return 6.0 * (weights + attention) * self.tokens
+        """Of the run."""
+        return self.shape.flops_per_token(self.block_size) * self.tokens
 
     def recipe(self, datasets: list[dict[str, Any]], tokenizer: str, name: str) -> dict[str, Any]:
         """Return the values of a pretraining recipe."""

@@ -19,7 +19,7 @@ Every line holds `t` (seconds since the epoch) and `e` (its type):
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -73,6 +73,15 @@ def read_events(path: Path, offset: int = 0, limit_bytes: int = 4 << 20) -> tupl
     if not end and len(chunk) == limit_bytes:
         end = len(chunk)  # one line longer than the limit is garbage: step over it
     return list(_parse(chunk[:end].splitlines())), offset + end
+
+
+def iter_events(path: Path) -> Iterator[Event]:
+    """Yield all events there are, some megabytes in memory at a time."""
+    offset, after = -1, 0
+    while after != offset:
+        offset = after
+        events, after = read_events(path, offset)
+        yield from events
 
 
 def current_events(events: Iterable[Event]) -> list[Event]:

@@ -82,6 +82,11 @@ class Shape:
         embeddings = self.num_embedding * (1 if self.is_tied else 2) + self.other_embeddings
         return self.num_linear + biases + embeddings + self.norm_parameters
 
+    def flops_per_token(self, length: int) -> float:
+        """Return the work of training on a token: 6 N + 6 L q T (PaLM, arXiv 2204.02311, appendix B, half the attention)."""
+        weights = self.num_parameters - (0 if self.is_tied else self.num_embedding)
+        return 6.0 * (weights + self.num_layers * self.query_size * length)
+
     def lora_parameters(self, rank: int, targets: str | list[str], *, use_dora: bool = False) -> int:
         """Return the parameters of adapters of that rank: r (in + out) for each matrix that has one."""
         names = [targets] if isinstance(targets, str) else targets

@@ -10,7 +10,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class Grader:
             if not (job.evaluation(row.step, row.benchmark) / SAMPLES).is_file() and not is_over:
                 return
             work = self._open[_key(row)] = self._begin(row, run.recipe, job)
-        for told in work.graded() if isinstance(work, Measured) else self._verdicts(work):
+        for told in work.graded(self._running):
             evaluations.add_verdict(self._db, row, told, **work.counts)
         if work.counts["num_graded"] >= row.num_samples:
             scores = work.scores()
@@ -95,11 +95,6 @@ class Grader:
             reason = f"it ended after {work.counts['num_graded']:,} of {row.num_samples:,} answers"
             evaluations.fail(self._db, row, reason)
             del self._open[_key(row)]
-
-    def _verdicts(self, work: "_Work") -> Iterator[dict[str, Any]]:
-        while samples := work.new_samples():
-            for verdict in self._running().grade(jobs_of(work.loaded.problems, samples, work.known)):
-                yield work.take(verdict)
 
     def _begin(self, row: Evaluation, recipe_text: str, job: JobDir) -> "_Work | Measured":
         """Read the problems, see the canaries sing, and start counting."""
@@ -155,9 +150,11 @@ class _Work:
             "num_live": sum(self._rows[sample_id]["task_id"] in self._live for sample_id in self.passed),
         }
 
-    def new_samples(self) -> list[Sample]:
-        """Return the answers written since the last call; a line that is none of ours is passed over."""
-        return [sample for row in self._file.new_rows() if (sample := self._sample(row))]
+    def graded(self, sandbox: Callable[[], Sandbox]) -> Iterator[dict[str, Any]]:
+        """Grade the answers written since the last call and yield all that is kept of each; other lines are passed over."""
+        while samples := [sample for row in self._file.new_rows() if (sample := self._sample(row))]:
+            for verdict in sandbox().grade(jobs_of(self.loaded.problems, samples, self.known)):
+                yield self._take(verdict)
 
     def _sample(self, row: dict[str, Any]) -> Sample | None:
         task_id, number, program = row.get("task_id"), row.get("sample"), row.get("program")
@@ -170,8 +167,7 @@ class _Work:
         self._rows[sample_id] = {**told, "program_sha256": library.program_hash(program)}
         return Sample(sample_id, task_id, (program,))
 
-    def take(self, verdict: Verdict) -> dict[str, Any]:
-        """Count a verdict and return all that is kept of it."""
+    def _take(self, verdict: Verdict) -> dict[str, Any]:
         self.passed[verdict.job_id] = verdict
         row = self._rows[verdict.job_id]
         failed = next((each for each in verdict.outcomes.values() if each.status != "pass"), None)

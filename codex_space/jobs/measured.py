@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from codex_space.core.errors import GradeError
 from codex_space.core.recipe import EvaluateRecipe
 from codex_space.grade import text_metrics
 from codex_space.grade.library import SAMPLES, SCORES, VERDICTS
+from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.statistics import Interval, Scorer, bootstrap
 from codex_space.jobs.answer_file import AnswerFile
 
@@ -34,7 +35,7 @@ class Measured:
         """How far it is; nothing passes or fails here."""
         return {"num_graded": len(self._rows), "num_passed": 0, "num_live": 0}
 
-    def graded(self) -> Iterator[dict[str, Any]]:
+    def graded(self, _sandbox: Callable[[], Sandbox]) -> Iterator[dict[str, Any]]:
         """Yield what is kept of each row written since the last call; a line that is none of ours is passed over."""
         while lines := self._file.new_rows():
             for row in lines:

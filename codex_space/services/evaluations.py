@@ -19,8 +19,6 @@ from codex_space.store.evaluations import Evaluation
 from codex_space.store.runs import FINAL, Run
 
 MAX_FILE_BYTES = 256 << 20
-
-
 _MEASURED = {
     "perplexity": ("Perplexity and bits per byte", "How well the model foresees texts of yours; bits per byte compare across tokenizers"),
     "answers": ("Answers by text metrics", "Prompts of yours, each answer compared with the completion beside it"),
@@ -59,10 +57,7 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
     text_metrics.require(metrics)
     if benchmark not in MEASURED:
         library.find(benchmark)
-    rows_of = {"datasets": [{"path": path} for path in datasets]} if datasets else {}
     values: dict[str, Any] = {
-        **rows_of,
-        **({"metrics": list(metrics)} if metrics else {}),
         "kind": "evaluate",
         "name": "",
         "model": {"model_name_or_path": ref},
@@ -74,7 +69,10 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
         "num_samples": num_samples,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
+        "datasets": [{"path": path} for path in datasets],
     }
+    if metrics:
+        values["metrics"] = list(metrics)
     return render_recipe(validate(values))
 
 
@@ -253,6 +251,7 @@ def _brief(row: Evaluation, known: dict[str, Run]) -> dict[str, Any]:
         "step": row.step,
         "model": _model(row, run, target),
         "benchmark": row.benchmark,
+        "measured": row.benchmark in MEASURED,
         "state": row.state,
         "reason": row.reason,
         "num_samples": row.num_samples,

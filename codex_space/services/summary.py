@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from codex_space.core.errors import RunError
-from codex_space.core.events import read_events
+from codex_space.core.events import iter_events
 from codex_space.core.sweep import MAX_RUNS
 from codex_space.services import alerts, runs
 from codex_space.services.context import Context
@@ -19,8 +19,7 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
     """
     run = runs.show(ctx, run_id)
     job = ctx.workspace.job(run.id)
-    losses = metrics.read_curve(ctx.db, run.id, "loss", max_points=4000)
-    held_out = metrics.read_curve(ctx.db, run.id, "eval_loss", max_points=4000)
+    losses, held_out = _losses(ctx, run)
     return {
         "run": run.id,
         "name": run.name,
@@ -28,9 +27,9 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
         "reason": run.reason,
         "steps": run.step,
         "rows_trained": _rows(ctx, run.id),
-        "first_loss": losses.values[0] if losses.values else None,
-        "final_loss": losses.values[-1] if losses.values else None,
-        "eval_loss": min(held_out.values, default=None),
+        "first_loss": losses[0] if losses else None,
+        "final_loss": losses[-1] if losses else None,
+        "eval_loss": min(held_out, default=None),
         "checkpoints": [
             {
                 "step": row.step,
@@ -51,7 +50,7 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
             for row in evaluations.of_writer(ctx.db, run.id)
         ],
         **health(ctx, run),
-        "seconds": round((run.ended_at or ctx.clock()) - (run.started_at or run.created_at), 1),
+        "seconds": _seconds(ctx, run),
     }
 
 
@@ -69,11 +68,22 @@ def compare(ctx: Context, run_ids: Sequence[str]) -> dict[str, Any]:
     changed = [row for row in runs.differences(ctx, *ids) if row[0] != "name"]
     rows: list[dict[str, Any]] = []
     for number, run_id in enumerate(ids):
-        told = summarize(ctx, run_id)
-        kept = {name: told[name] for name in ("run", "name", "status", "steps", "final_loss", "eval_loss", "seconds")}
-        asked = evaluations.list_evaluations(ctx.db, target_run=told["run"], state="done")
+        run = runs.show(ctx, run_id)
+        losses, held_out = _losses(ctx, run)
+        asked = evaluations.list_evaluations(ctx.db, target_run=run.id, state="done")
         rates = [row.scores[0]["value"] for row in asked if row.scores and not row.scores[0].get("unit")]
-        rows.append({**kept, "values": [row[number + 1] for row in changed], "pass_rate": max(rates, default=None)})
+        rows.append(
+            {
+                "run": run.id,
+                "name": run.name,
+                "status": run.state,
+                "values": [row[number + 1] for row in changed],
+                "final_loss": losses[-1] if losses else None,
+                "eval_loss": min(held_out, default=None),
+                "pass_rate": max(rates, default=None),
+                "seconds": _seconds(ctx, run),
+            }
+        )
     by = "eval_loss" if all(row["eval_loss"] is not None for row in rows) else "final_loss"
     lowest = min((row[by] for row in rows if row[by] is not None), default=None)
     for row in rows:
@@ -89,12 +99,20 @@ def health(ctx: Context, run: Run) -> dict[str, Any]:
     return {"alerts": alerts.as_dicts(found), "score": score, "score_formula": alerts.SCORE}
 
 
+def _losses(ctx: Context, run: Run) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the training losses and those on the rows held out, thinned."""
+    loss, held_out = (metrics.read_curve(ctx.db, run.id, name, max_points=4000) for name in ("loss", "eval_loss"))
+    return loss.values, held_out.values
+
+
+def _seconds(ctx: Context, run: Run) -> float:
+    return round((run.ended_at or ctx.clock()) - (run.started_at or run.created_at), 1)
+
+
 def _rows(ctx: Context, run_id: str) -> int | None:
     """Return the number of training rows the worker counted at its last start."""
-    offset, rows = 0, None
-    while True:
-        events, after = read_events(ctx.workspace.job(run_id).events, offset)
-        rows = next((event.get("num_rows") for event in reversed(events) if event["e"] == "ready"), rows)
-        if after == offset:
-            return rows
-        offset = after
+    rows = None
+    for event in iter_events(ctx.workspace.job(run_id).events):
+        if event["e"] == "ready":
+            rows = event.get("num_rows")
+    return rows

@@ -1,10 +1,10 @@
 """Ask a model the problems of a benchmark, and leave its answers in the job folder for the owner to grade."""
 
-import hashlib
 import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -19,6 +19,7 @@ from codex_space.core.settings import read_settings
 from codex_space.grade import extract, library
 from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
+from codex_space.work import templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
 from codex_space.work.gguf_model import GgufGenerator, GgufModel
@@ -65,10 +66,6 @@ class Examination:
             ModelError: The model cannot answer.
         """
         protocol = self._protocol(tokenizer)
-        folder = self._attempt.job.evaluation(step, self._name)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / PROTOCOL).write_text(json.dumps(protocol.as_dict(), indent=1), encoding="utf-8")
         questions = self.loaded.questions
         asked = {task_id: ask(protocol.prompt_form, question) for task_id, question in questions.items()}
         prompts = [
@@ -76,9 +73,7 @@ class Examination:
             for task_id, one in asked.items()
             for number in range(protocol.num_samples)
         ]
-        self._attempt.say(
-            "samples", step=step, benchmark=self._name, num_samples=len(prompts), protocol=protocol.line()
-        )
+        folder = begin_answers(self._attempt, self._name, step, len(prompts), protocol.as_dict(), protocol.line())
         if isinstance(model, GgufModel):
             generator: Generator | GgufGenerator = GgufGenerator(model, tokenizer, protocol)
         else:
@@ -99,8 +94,7 @@ class Examination:
                 file.flush()  # the owner grades while the rest is written
                 count += 1
                 said(count)
-        if count == len(prompts):
-            durable.write_json(folder / ASKED, {"num_samples": count})
+        end_answers(folder, count, len(prompts))
         log.info("%s: %s answers at step %s", self._name, count, step)
         return count
 
@@ -117,10 +111,28 @@ class Examination:
             stops=(CHAT_STOPS if prefilled else ()) if chat else self._entry.stops,
             max_new_tokens=self._asking.max_new_tokens,
             dataset_version=self.loaded.version,
-            template_hash=hashlib.sha256(str(template).encode()).hexdigest()[:12] if chat else "",
+            template_hash=templates.fingerprint(tokenizer) if chat else "",
             seed=self._attempt.recipe.seed,
             **self._drawn,
         )
+
+
+def begin_answers(
+    attempt: Attempt, benchmark: str, step: int, num: int, protocol: Mapping[str, Any], line: str
+) -> Path:
+    """Return the empty folder that answers go into, and announce their number and how they are asked."""
+    folder = attempt.job.evaluation(step, benchmark)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / PROTOCOL).write_text(json.dumps(protocol, indent=1), encoding="utf-8")
+    attempt.say("samples", step=step, benchmark=benchmark, num_samples=num, protocol=line)
+    return folder
+
+
+def end_answers(folder: Path, count: int, wanted: int) -> None:
+    """Mark a folder that holds every answer: one without the mark is asked again."""
+    if count == wanted:
+        durable.write_json(folder / ASKED, {"num_samples": count})
 
 
 def examiner(

@@ -235,9 +235,7 @@ def _make(export: Export, model: Path, adapter: Path | None, base: Path) -> None
 def _write_reference(
     export: Export, folder: Path, tokenizer: PreTrainedTokenizerBase, target: Path, adapter: Path | None
 ) -> dict[str, Any]:
-    config = durable.read_json(folder / "config.json") or {}
-    stored = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)
-    dtype = reference.choose_dtype(quants.read_weights(folder).total, stored)
+    dtype = reference.choose_dtype(quants.read_weights(folder).total, models.stored_dtype(folder))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = cast("Any", models.load_model(str(folder), dtype=dtype)).to(device).eval()
     facts = reference.write(model, tokenizer, target)

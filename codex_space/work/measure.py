@@ -4,24 +4,22 @@ import hashlib
 import json
 import logging
 import lzma
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 import pyarrow.parquet as pq
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from codex_space.core import durable
 from codex_space.core.errors import DataError, ModelError
 from codex_space.core.recipe import EvaluateRecipe
 from codex_space.grade import text_metrics
-from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES, choose
+from codex_space.grade.library import SAMPLES, choose
 from codex_space.grade.protocol import Asked, Protocol
-from codex_space.work import rows
+from codex_space.work import rows, templates
 from codex_space.work.attempt import Attempt
+from codex_space.work.benchmark import begin_answers, end_answers
 from codex_space.work.generate import Generator, Prompt, encode
 
 MAX_BYTES = 512 << 20
@@ -89,7 +87,7 @@ class Texts:
             f"{len(ids):,} texts, {sum(self._num_bytes):,} bytes, {sum(map(len, ids)):,} tokens; windows of {size:,} tokens with half "
             f"of them new; each text begins after {tokenizer.convert_ids_to_tokens(start)}; {self._compressed()}"
         )
-        folder = _begin(self._attempt, self._recipe.benchmark, step, self.num_answers, {"line": line}, line)
+        folder = begin_answers(self._attempt, self._recipe.benchmark, step, self.num_answers, {"line": line}, line)
         nats, left = [0.0] * len(ids), [0] * len(ids)
         waiting = [part for text, each in enumerate(ids) for part in windows(text, [int(start), *each], size)]
         for part in waiting:
@@ -104,7 +102,8 @@ class Texts:
                 if not left[part.text]:
                     count += self._write(file, part.text, nats[part.text], len(ids[part.text]))
                     said(count)
-        return _end(folder, count, self.num_answers)
+        end_answers(folder, count, self.num_answers)
+        return count
 
     def _write(self, file: TextIO, text: int, nats: float, num_tokens: int) -> int:
         row = {"task_id": f"text-{text + 1}", "sample": 0, "nats": nats, "num_tokens": num_tokens}
@@ -159,12 +158,14 @@ class Answers:
             stops=(),
             max_new_tokens=recipe.max_new_tokens,
             dataset_version=f"{len(self._rows):,} rows {hashlib.sha256(wanted).hexdigest()[:12]}",
-            template_hash=hashlib.sha256(str(template).encode()).hexdigest()[:12] if chat else "",
+            template_hash=templates.fingerprint(tokenizer) if chat else "",
             temperature=recipe.temperature,
             top_p=recipe.top_p,
             seed=recipe.seed,
         )
-        folder = _begin(self._attempt, recipe.benchmark, step, self.num_answers, protocol.as_dict(), protocol.line())
+        folder = begin_answers(
+            self._attempt, recipe.benchmark, step, self.num_answers, protocol.as_dict(), protocol.line()
+        )
         asked = [Asked(str(row["prompt"]), chat=chat) for row in self._rows]
         prompts = [Prompt((f"row-{n + 1}", n), encode(tokenizer, one)) for n, one in enumerate(asked)]
         count = 0
@@ -178,7 +179,8 @@ class Answers:
                 file.flush()
                 count += 1
                 said(count)
-        return _end(folder, count, self.num_answers)
+        end_answers(folder, count, self.num_answers)
+        return count
 
 
 def _recipe(attempt: Attempt) -> EvaluateRecipe:
@@ -193,21 +195,6 @@ def _chosen(attempt: Attempt) -> list[dict[str, Any]]:
         what = f"these rows hold {size >> 20:,} MiB of text and {MAX_BYTES >> 20} can be measured at once"
         raise DataError(what, where="datasets", cure="Give a smaller file; a few megabytes tell the same.")
     return choose(pq.read_table(path).to_pylist(), _recipe(attempt).limit)
-
-
-def _begin(attempt: Attempt, benchmark: str, step: int, num: int, protocol: dict[str, Any], line: str) -> Path:
-    folder = attempt.job.evaluation(step, benchmark)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / PROTOCOL).write_text(json.dumps(protocol, indent=1), encoding="utf-8")
-    attempt.say("samples", step=step, benchmark=benchmark, num_samples=num, protocol=line)
-    return folder
-
-
-def _end(folder: Path, count: int, wanted: int) -> int:
-    if count == wanted:
-        durable.write_json(folder / ASKED, {"num_samples": count})
-    return count
 
 
 def _surprises(

@@ -44,7 +44,7 @@ def merge(adapter: Path, base: Path, target: Path, said: Callable[[str], None]) 
         changes = _Changes(adapter, base)
     except _NotStreamedError as reason:
         said(f"merging in memory: {reason}")
-        model = models.load_model(str(adapter), dtype=_stored_dtype(base))
+        model = models.load_model(str(adapter), dtype=models.stored_dtype(base))
         model.save_pretrained(temporary)
     else:
         _merge_shards(changes, base, temporary, said)
@@ -198,8 +198,3 @@ def _tensor_names(base: Path) -> set[str]:
     if not names:
         raise ModelError("the base holds no safetensors weights", where=base.name)
     return names
-
-
-def _stored_dtype(base: Path) -> torch.dtype:
-    config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)

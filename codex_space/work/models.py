@@ -417,6 +417,12 @@ def base_of(adapter: Path, *, scores: bool = False) -> str:
     return str(path)
 
 
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Return what a model's weights are stored in, by its config.json."""
+    config = durable.read_json(folder / "config.json") or {}
+    return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)
+
+
 def device_map() -> dict[str, int] | None:
     """Return where a 4-bit model goes: it is quantised on its way to the device."""
     return {"": 0} if torch.cuda.is_available() else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
-from codex_space.core.events import current_events, read_events
+from codex_space.core.events import current_events, iter_events
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import parse_recipe
@@ -28,7 +28,7 @@ def read(source: Path, base: Path, where: str) -> Origin:
     model = getattr(recipe, "model", None)
     ref = model.model_name_or_path if model else ""
     step = int(source.name.rpartition("-")[2]) if source.name.startswith("checkpoint-") else 0
-    events = _events(job)
+    events = current_events(iter_events(job.events))
     return Origin(
         recipe_text=share_recipe(text),
         model=ref if looks_like_repo_id(ref) else "",
@@ -49,16 +49,6 @@ def _licence(base: Path) -> str:
     parts = readme.read_text(encoding="utf-8", errors="replace").split("---\n") if readme.is_file() else []
     found = re.search(r"^license:\s*([\w.-]+)", parts[1], re.MULTILINE) if len(parts) > 2 and not parts[0] else None
     return found.group(1) if found else ""
-
-
-def _events(job: JobDir) -> list[dict[str, Any]]:
-    found, offset = [], 0
-    while True:
-        events, after = read_events(job.events, offset)
-        found += events
-        if after == offset:
-            return current_events(found)
-        offset = after
 
 
 def _points(events: list[dict[str, Any]], name: str, last: int) -> tuple[Point, ...]:

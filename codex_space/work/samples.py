@@ -1,6 +1,5 @@
 """Let the model in training answer the same few prompts every so often; the answers lie in the job folder, step by step."""
 
-import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from codex_space.core.recipe import TrainingRecipe
 from codex_space.core.sections import SamplesSection
 from codex_space.data.prepare import Prepared
 from codex_space.grade.protocol import Asked, Protocol
+from codex_space.work import templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
 from codex_space.work.loop import Loop
@@ -46,7 +46,7 @@ class Sampler:
         given = [(text, "") for text in section.prompts]
         self._asked = given or [_question(row, as_chat=as_chat) for row in _first_rows(prepared)]
         self._as_chat = as_chat
-        template = hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:12] if as_chat else ""
+        template = templates.fingerprint(tokenizer) if as_chat else ""
         self._protocol = Protocol(
             "completion", "none", (), section.max_new_tokens, "", template_hash=template, seed=recipe.seed
         )

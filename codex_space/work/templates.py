@@ -1,5 +1,6 @@
 """How a conversation becomes tokens: which chat template is used, which token ends an answer, what is trained."""
 
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ def choose(tokenizer: PreTrainedTokenizerBase, wanted: str) -> None:
     ours = (share_dir("configs") / _TEMPLATE_FILE).read_text(encoding="utf-8")
     if wanted == "codex" or not tokenizer.chat_template or tokenizer.chat_template == without_marks(ours):
         tokenizer.chat_template = ours
+
+
+def fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return what a protocol names a chat template by."""
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:12]
 
 
 def marks_answers(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from codex_space.core.errors import RecipeError
-from codex_space.core.events import Event, current_events, read_events
+from codex_space.core.events import Event, current_events, iter_events
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe
 from codex_space.work.attempt import Attempt
 
@@ -164,11 +164,5 @@ class Trackers:
 
 
 def _logged(attempt: Attempt) -> list[Event]:
-    kept: list[Event] = []
-    offset = -1
-    after = 0
-    while after != offset:
-        offset = after
-        events, after = read_events(attempt.job.events, offset)
-        kept = current_events([*kept, *(event for event in events if event["e"] in {"attempt", "log"})])
+    kept = current_events(event for event in iter_events(attempt.job.events) if event["e"] in {"attempt", "log"})
     return [event for event in kept if event["e"] == "log"]

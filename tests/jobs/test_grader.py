@@ -198,18 +198,19 @@ def test_a_problems_file_that_went_away_is_said(room, tmp_path):
     assert "gone.jsonl" in room.row(run_id).reason
 
 
-def test_a_grader_that_is_closed_leaves_the_evaluation_to_the_next_owner(room):
+def test_a_grader_that_is_closed_leaves_the_evaluation_to_the_next_owner(room, monkeypatch):
     run_id = room.add()
     room.write(run_id, [answer(problem) for problem in PROBLEMS])
-    real = room.grader._verdicts
+    real = grader_module._Work.graded
 
-    def close_in_the_middle(work):
-        for verdict in real(work):
-            yield verdict
+    def close_in_the_middle(self, sandbox):
+        for told in real(self, sandbox):
+            yield told
             room.grader.close()
 
-    room.grader._verdicts = close_in_the_middle
-    room.grader.step(NOW)
+    with monkeypatch.context() as patched:
+        patched.setattr(grader_module._Work, "graded", close_in_the_middle)
+        room.grader.step(NOW)
     assert room.row(run_id).state == "waiting"
     second = Grader(room.db, room.workspace, workers=1)
     try:
@@ -235,14 +236,14 @@ def test_a_disk_that_is_full_ends_one_evaluation_and_not_the_others(room, monkey
     first, second = room.add(at=NOW), room.add(at=NOW + 60)
     for run_id in (first, second):
         room.write(run_id, [answer(problem) for problem in PROBLEMS])
-    real = grader_module._Work.take
+    real = grader_module._Work._take
 
     def full(self, verdict):
         if first in str(self._folder):
             raise OSError(28, "No space left on device")
         return real(self, verdict)
 
-    monkeypatch.setattr(grader_module._Work, "take", full)
+    monkeypatch.setattr(grader_module._Work, "_take", full)
     room.grader.step(NOW)
     assert (room.row(first).state, room.row(second).state) == ("failed", "done")
     assert "No space left" in room.row(first).reason

@@ -17,8 +17,7 @@
     return [one.run_state === "running" ? "queued" : one.run_state, space.WORDS[one.run_state === "running" ? "queued" : one.run_state] || one.run_state];
   };
   const badge = (one) => { const [state, word] = stateOf(one); return el("span", { class: "cs-state", "data-state": state }, word); };
-  const MEASURED = new Set(["perplexity", "answers"]);
-  const progress = (one) => one.num_graded || isOver(one) ? `${count(one.num_graded)} of ${count(one.num_samples)} ${MEASURED.has(one.benchmark) ? "measured" : `graded, ${count(one.num_passed)} solved`}` : "waits for its turn";
+  const progress = (one) => one.num_graded || isOver(one) ? `${count(one.num_graded)} of ${count(one.num_samples)} ${one.measured ? "measured" : `graded, ${count(one.num_passed)} solved`}` : "waits for its turn";
   const part = (one) => one.num_samples ? one.num_graded / one.num_samples : 0;
 
   const load = async (key, entry) => {
@@ -133,8 +132,8 @@
       const others = one.scores.filter((each) => each !== main);
       parts.hidden = !others.length; parts.replaceChildren(...(others.length ? [table(others.map((each) => [named(one, each.name), each]))] : []));
       protocol.hidden = !one.protocol; setText(oneLine, one.protocol || "");
-      facts.replaceChildren(...fact("Protocol", one.protocol || ""), ...(MEASURED.has(one.benchmark) ? [] : fact("Samples", `${count(one.num_samples)} asked for, ${count(one.num_graded)} graded, ${count(one.num_passed)} passed`)),
-        ...(MEASURED.has(one.benchmark) ? [] : fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} had tests that hold the solution\u2019s own objects, which is weaker: they stay with the solution and the tests see handles` : "every answer ran in a process that never saw the tests")),
+      facts.replaceChildren(...fact("Protocol", one.protocol || ""), ...(one.measured ? [] : fact("Samples", `${count(one.num_samples)} asked for, ${count(one.num_graded)} graded, ${count(one.num_passed)} passed`)),
+        ...(one.measured ? [] : fact("Isolation", one.weaker ? `${count(one.weaker)} answer${one.weaker === 1 ? "" : "s"} had tests that hold the solution\u2019s own objects, which is weaker: they stay with the solution and the tests see handles` : "every answer ran in a process that never saw the tests")),
         ...fact("Run", el("a", { class: "cs-link", href: `#runs/${one.run_id}` }, one.run_name)));
     };
     document.addEventListener("codex-evaluation", draw); draw();

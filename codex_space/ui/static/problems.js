@@ -37,7 +37,7 @@
     menu.addEventListener("input", () => { against.key = menu.value; compare(); });
     onChosen(() => {
       const one = shown.entry || shown.body;
-      box.hidden = one?.state !== "done" || Boolean(one.scores[0]?.unit); // rows that were measured did not pass or fail
+      box.hidden = one?.state !== "done" || one.measured; // rows that were measured did not pass or fail
       document.getElementById("evaluate-against")?.classList.toggle("cs-none", box.hidden);
       const others = one ? shown.entries.filter((each) => each.key !== one.key && each.benchmark === one.benchmark && each.state === "done") : [];
       const key = JSON.stringify(others.map((each) => each.key));

@@ -29,9 +29,8 @@ def layout() -> tuple[dict[str, gr.Button], gr.File]:
 
 def wire(buttons: dict[str, gr.Button], file: gr.File, text: gr.Textbox, ctx: Context) -> None:
     """Connect each button to its file."""
-    folder = (
-        tempfile.TemporaryDirectory()
-    )  # until the page ends: Gradio copies out of it after the handler has returned
+    # Until the page ends: Gradio copies out of it after the handler has returned.
+    folder = tempfile.TemporaryDirectory()
 
     def pack(recipe: str, form: str) -> gr.File:
         return gr.File(str(portable.pack(ctx, recipe, form, Path(folder.name))), visible=True)
