@@ -101,7 +101,10 @@ def test_sentencepiece_itself_gives_the_same_tokens(all_trained, method):
     tokenizer = _load(all_trained[method])
     special = tokenizer.get_added_vocab()  # text to SentencePiece, one token each to transformers
     lines = [line for row in code_rows() for line in row["text"].splitlines() if not any(map(line.count, special))]
-    assert [tokenizer.encode(line) for line in lines] == original.encode(lines)
+    parted = [(ours, theirs) for line in lines if (ours := tokenizer.encode(line)) != (theirs := original.encode(line))]
+    # unigram takes the likeliest cut, and the same pieces in another order (runs of spaces) are as likely
+    assert not [pair for pair in parted if method == "sentencepiece_bpe" or sorted(pair[0]) != sorted(pair[1])]
+    assert len(parted) < 0.01 * len(lines)
     assert (folder / "tokenizer.vocab").read_text().count("\n") == len(tokenizer)
     facts = json.loads((folder / "sentencepiece.json").read_text())
     assert facts["method"] == method
