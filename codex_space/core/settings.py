@@ -1,11 +1,17 @@
 """The environment, read once into one frozen object; the only module that looks at os.environ."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from codex_space.core.errors import WorkspaceError
+
+_OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
+_IS_SECRET = re.compile(r"TOKEN$|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
+_SHORTEST_SECRET = 6
+"""A shorter value would be struck out of words that have nothing to do with it."""
 
 
 class Secret:
@@ -37,6 +43,8 @@ class Settings:
         hf_token: Write token; stays in the owner process.
         read_token: For workers that fetch a gated or private repository.
         space_id: `org/name` on a Hugging Face Space, else None.
+        signs_in: Whether people sign in with Hugging Face (`hf_oauth` of the Space gave what that needs).
+        visitors: What people without the right to act may do: "look", or "nothing".
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
@@ -48,6 +56,8 @@ class Settings:
     hf_token: Secret | None = None
     read_token: Secret | None = None
     space_id: str | None = None
+    signs_in: bool = False
+    visitors: str = "nothing"
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -56,12 +66,23 @@ class Settings:
         """Whether only programs of this machine can reach the page."""
         return self.host in {"127.0.0.1", "localhost", "::1"}
 
+    @property
+    def space_owner(self) -> str:
+        """The account or organisation whose Space this is; empty on a machine of one's own."""
+        return (self.space_id or "").partition("/")[0]
+
+    def secrets(self) -> list[str]:
+        """Return every value of the environment that nobody may read on a page, in a log or in a card."""
+        named = [self.environ[name] for name in self.environ if _IS_SECRET.search(name)]
+        held = [one.reveal() for one in (self.password, self.hf_token, self.read_token) if one is not None]
+        return sorted({text for text in (*named, *held) if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
+
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:
     """Read the environment; keyword arguments that are not None (from the command line) win.
 
     Raises:
-        WorkspaceError: The port is not a number.
+        WorkspaceError: The port is not a number, a setting has a value it cannot have, or the variables of a Space disagree.
     """
     env = dict(os.environ if environ is None else environ)  # noqa: TID251  # the one place
     port_text = env.get("CODEX_SPACE_PORT") or env.get("GRADIO_SERVER_PORT") or "7860"
@@ -71,6 +92,12 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
             where="CODEX_SPACE_PORT",
             cure="Set it to a free port such as 7860.",
         )
+    space_id = _space_id(env)
+    visitors = env.get("CODEX_SPACE_VISITORS") or "nothing"
+    if visitors not in {"look", "nothing"}:
+        raise WorkspaceError(
+            f"{visitors!r} is not what visitors may do", where="CODEX_SPACE_VISITORS", cure="Set it to look or nothing."
+        )
     token = env.get("HF_TOKEN") or _stored_token(env)
     values: dict[str, object] = {
         "workspace": Path(env.get("CODEX_SPACE_HOME") or "workspace"),
@@ -79,13 +106,29 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "password": Secret(env["CODEX_SPACE_PASSWORD"]) if env.get("CODEX_SPACE_PASSWORD") else None,
         "hf_token": Secret(token) if token else None,
         "read_token": Secret(env["HF_READ_TOKEN"]) if env.get("HF_READ_TOKEN") else None,
-        "space_id": env.get("SPACE_ID") or None,
+        "space_id": space_id,
+        "signs_in": space_id is not None and all(env.get(name) for name in _OAUTH),
+        "visitors": visitors,
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }
     values.update({key: value for key, value in overrides.items() if value is not None})
     values["workspace"] = Path(str(values["workspace"])).expanduser().absolute()
     return Settings(**values)  # type: ignore[arg-type]  # built from the typed names above
+
+
+def _space_id(env: Mapping[str, str]) -> str | None:
+    """Gradio signs everybody in as the owner of HF_TOKEN where it takes a Space for a laptop, which it does by SYSTEM."""
+    found = env.get("SPACE_ID") or None
+    if found is not None and env.get("SYSTEM") != "spaces":
+        raise WorkspaceError(
+            "SPACE_ID says this is a Space and SYSTEM does not: signing in would make every visitor its owner",
+            where="SYSTEM",
+            cure="Set SYSTEM=spaces, as this program's Dockerfile does.",
+        )
+    if found is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
+        raise WorkspaceError(f"{found!r} is not the id of a Space", where="SPACE_ID", cure="It is owner/name.")
+    return found
 
 
 def _stored_token(env: Mapping[str, str]) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 _SMALL_FILE_BYTES = 20_000_000
+_WRITERS = frozenset({"admin", "write"})
 
 
 class Hub:
@@ -45,10 +46,13 @@ class Hub:
             raise HubAuthError("there is no Hub token", where="HF_TOKEN", cure=TOKEN_CURE)
         with hub_errors("Hub account"):
             answer = self._api.whoami()
-        token = answer.get("auth", {}).get("accessToken", {})
+        auth = answer.get("auth", {})
+        token = auth.get("accessToken", {}) if auth.get("type") != "oauth" else {}
         role = str(token.get("role", "oauth"))
         orgs = tuple(str(org["name"]) for org in answer.get("orgs", []))
-        return Account(name=str(answer["name"]), orgs=orgs, role=role, can_write=_can_write(role, token))
+        writes_in = tuple(str(org["name"]) for org in answer.get("orgs", []) if org.get("roleInOrg") in _WRITERS)
+        name, can_write = str(answer["name"]), _can_write(role, token)
+        return Account(name, orgs, role, can_write, writes_in)
 
     def check_writable(self, repo_id: str, private: bool, repo_type: RepoType = "model") -> None:
         """Make the repository when missing, and prove that this token may write to it.

@@ -10,12 +10,18 @@ RepoType = Literal["model", "dataset"]
 
 @dataclass(frozen=True)
 class Account:
-    """Whom a token belongs to and what it may do; `can_write` is a hint, `check_writable` the proof."""
+    """Whom a token belongs to and what it may do; `can_write` is a hint, `check_writable` the proof.
+
+    Attributes:
+        role: Of an access token: read, write or fineGrained; "oauth" for one that a sign-in gave.
+        writes_in: The organisations in which the account's own role is to write or to administer.
+    """
 
     name: str
     orgs: tuple[str, ...]
     role: str
     can_write: bool
+    writes_in: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

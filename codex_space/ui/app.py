@@ -6,15 +6,24 @@ from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView
 from codex_space.ui.errors import shows_errors
+from codex_space.ui.guard import guard_events, looks
 from codex_space.ui.tabs import data, evaluate, export, playground, pretrain, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
 
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
 
 
+class _SignedInPage(gr.Blocks):
+    """Gradio adds the routes of the sign-in where a page holds its LoginButton; ours is a link in the top bar."""
+
+    @property
+    def expects_oauth(self) -> bool:
+        return True
+
+
 def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
     """Lay out all tabs, then wire them, so that one tab may refer to another's components."""
-    demo = gr.Blocks(
+    demo = (_SignedInPage if ctx.settings.signs_in else gr.Blocks)(
         title="codex_space",
         analytics_enabled=False,
         fill_width=True,
@@ -53,6 +62,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
         space.wire(space_tab, ctx)
         models = {"playground": chat_tab.source, "evaluate": evaluate_tab.source, "export": export_tab.source}
         _wire_links(links, train_tab, data_tab, models, ctx, chat)
+    guard_events(demo)
     return demo
 
 
@@ -72,6 +82,7 @@ def _wire_links(
     at_models = {name: at for at, name in enumerate(models, 2)}
     at_data = 2 + len(models)
 
+    @looks
     @shows_errors
     def follow(place: str, text: str) -> list[object]:
         tab, _, rest = place.partition("/")

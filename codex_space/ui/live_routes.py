@@ -1,6 +1,7 @@
 """The page's own addresses beside Gradio's: what open pages poll, the log to download, and `/health`.
 
-Permission is AccessMiddleware's, which stands around these routes too.
+Permission is AccessMiddleware's, which stands around these routes too: an address is for those who may act
+until access.py names it among what visitors may look at (all below /api but the files of exports).
 """
 
 import json

@@ -16,10 +16,13 @@ from codex_space.core.settings import Settings
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context, open_context
 from codex_space.services.live import REFRESH_S, Live
+from codex_space.services.roles import Roles
 from codex_space.services.tokens import TokenView
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
+from codex_space.ui.guard import acting_parts
 from codex_space.ui.live_routes import build_routes
+from codex_space.ui.me_route import me_route
 from codex_space.ui.theme import CSS, HEAD, make_theme
 
 MAX_UPLOAD_SIZE = "4gb"
@@ -82,6 +85,7 @@ def launch(ctx: Context) -> Page:
         WorkspaceError: The port is taken.
     """
     live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
+    roles = Roles(settings, ctx.clock)
     demo = build(ctx, chat, tokens)
     try:
         _, url, _ = demo.launch(
@@ -101,8 +105,8 @@ def launch(ctx: Context) -> Page:
             mcp_server=False,
             max_file_size=MAX_UPLOAD_SIZE,
             app_kwargs={
-                "routes": build_routes(ctx, live),
-                "middleware": [Middleware(AccessMiddleware, settings=settings)],
+                "routes": [me_route(settings, acting_parts(demo)), *build_routes(ctx, live)],
+                "middleware": [Middleware(AccessMiddleware, settings=settings, roles=roles)],
             },
         )
     except OSError as error:

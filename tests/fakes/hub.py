@@ -233,9 +233,14 @@ class TestHub:
                 for name in user.get("writes", [])
             ]
             token["fineGrained"] = {"scoped": scoped, "global": []}
-        orgs = [{"type": "org", "name": org, "roleInOrg": "write", "isEnterprise": False} for org in user["orgs"]]
+        roles = user.get("roles", {})
+        orgs = [
+            {"type": "org", "name": org, "roleInOrg": roles.get(org, "write"), "isEnterprise": False}
+            for org in user["orgs"]
+        ]
         answer = {"type": "user", "name": user["name"], "fullname": user["name"].title(), "orgs": orgs, "isPro": False}
-        return JSONResponse({**answer, "auth": {"type": "access_token", "accessToken": token}})
+        by_token = {"type": "access_token", "accessToken": token}
+        return JSONResponse({**answer, "auth": {"type": "oauth"} if user["role"] == "oauth" else by_token})
 
     async def auth_check(self, request: Request) -> Response:
         self.repo(request, content=True)

@@ -1,15 +1,19 @@
 """Who is let in: this machine's own browser, or whoever has the password; never another site's script."""
 
 import base64
+import time
 
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from codex_space.core.actor import Actor, May
 from codex_space.core.settings import Secret, Settings
+from codex_space.services.roles import Roles
 from codex_space.ui.access import AccessMiddleware, Asked, judge
 
+NOBODY, HERE = Actor("visitor", May.NOTHING), Actor("this machine", May.ACT)
 METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 
 
@@ -28,7 +32,7 @@ def open_page(serve_app, tmp_path_factory):
             return PlainTextResponse("inside")
 
         inner = Starlette(routes=[Route("/{path:path}", reached, methods=METHODS)])
-        return serve_app(AccessMiddleware(inner, settings))
+        return serve_app(AccessMiddleware(inner, settings, Roles(settings, time.time)))
 
     return make
 
@@ -142,7 +146,7 @@ def test_a_refusal_is_never_kept_by_a_cache(guarded):
 
 
 def judged(settings, method, path, client):
-    return judge(settings, Asked(method, path, {"host": "127.0.0.1:7860"}, client))
+    return judge(settings, Asked(method, path, {"host": "127.0.0.1:7860"}, client), NOBODY)
 
 
 def test_only_the_two_questions_gradio_asks_itself_pass_without_a_password(tmp_path):
@@ -156,5 +160,5 @@ def test_only_the_two_questions_gradio_asks_itself_pass_without_a_password(tmp_p
 
 def test_a_malformed_host_or_origin_is_refused_and_not_an_error(tmp_path):
     settings = Settings(workspace=tmp_path)
-    assert judge(settings, Asked("GET", "/", {"host": "[oops"})).status == 403
-    assert judge(settings, Asked("POST", "/", {"host": "127.0.0.1", "origin": "http://[oops"})).status == 403
+    assert judge(settings, Asked("GET", "/", {"host": "[oops"}), HERE).status == 403
+    assert judge(settings, Asked("POST", "/", {"host": "127.0.0.1", "origin": "http://[oops"}), HERE).status == 403

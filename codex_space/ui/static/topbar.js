@@ -18,12 +18,30 @@
     if (kind !== "bad") setTimeout(() => { if (!box.matches(":hover, :focus-within")) box.remove(); }, SHOWN_MS);
   };
 
+  // Who is here, and for those who may only look: what acts is shown as not to be pressed, with one line why. The server refuses it anyway.
+  const introduce = async (place) => {
+    const me = await space.ask("/api/me").catch(() => null);
+    if (!me || (me.acts && !me.signed_in)) return;
+    const away = window.self !== window.top ? { target: "_blank", rel: "noopener" } : {};
+    const words = me.signed_in ? "Sign out" : "Sign in";
+    place.append(el("span", { title: me.why || "" }, me.acts ? me.name : `${me.signed_in ? me.name : "Visitor"}, looking only`), me.link ? el("a", { class: "cs-link", href: me.link, ...away }, words) : null);
+    place.hidden = false;
+    if (me.acts) return;
+    const parts = me.disabled.map((id) => `#${CSS.escape(id)}`).join(",");
+    document.head.append(el("style", {}, `:is(${parts}) { pointer-events: none; opacity: .45; filter: grayscale(1); }`));
+    const mark = () => document.querySelectorAll(parts).forEach((node) => { node.setAttribute("aria-disabled", "true"); node.title = me.why; node.tabIndex = -1; });
+    mark(); new MutationObserver(mark).observe(document.body, { childList: true, subtree: true });
+    document.querySelector(".cs-top")?.after(el("p", { class: "cs-looking", role: "note" }, me.why));
+  };
+
   space.widget("topbar", (element) => {
     const machine = el("span", { class: "cs-chip", title: "What this program runs on" }, "\u2026");
     const holder = el("a", { class: "cs-holder", href: "#runs" }, el("span", { class: "cs-dot" }), el("span", { class: "cs-holder-text" }, "Nothing is running"), el("span", { class: "cs-holder-num" }), el("span", { class: "cs-bar" }, el("i")));
+    const person = el("span", { class: "cs-person", hidden: true });
     const lost = el("span", { class: "cs-offline", hidden: true, role: "alert" }, "Connection lost, trying again");
     element.append(el("header", { class: "cs-top" },
-      el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, el("span", { class: "cs-grow" }), lost, holder));
+      el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, el("span", { class: "cs-grow" }), lost, holder, person));
+    introduce(person);
     space.online = (ok) => { lost.hidden = ok; };
     let told = null, watched = null, leave = null;
     const fill = (run) => {

@@ -9,6 +9,7 @@ from codex_space.core.errors import CodexError, DataError
 from codex_space.services import datasets
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
+from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import data as view
 from codex_space.ui.views.markup import render_empty
@@ -169,28 +170,28 @@ def wire(tab: DataTab, ctx: Context) -> None:
         api_visibility="private",
     )
     tab.dismiss.click(
-        lambda: (gr.HTML("", visible=False), gr.Button(visible=False)),
+        looks(lambda: (gr.HTML("", visible=False), gr.Button(visible=False))),
         None,
         [tab.result, tab.dismiss],
         show_progress="hidden",
         api_visibility="private",
     )
     tab.listing.select(
-        shows_errors(lambda name: show(ctx, name, 0)),
+        looks(shows_errors(lambda name: show(ctx, name, 0))),
         tab.listing,
         tab.shown,
         show_progress="hidden",
         api_visibility="private",
     )
     tab.earlier.click(
-        lambda c, o: turn(c, o, -1),
+        looks(lambda c, o: turn(c, o, -1)),
         [tab.listing, tab.offset],
         tab.shown,
         show_progress="hidden",
         api_visibility="private",
     )
     tab.later.click(
-        lambda c, o: turn(c, o, 1),
+        looks(lambda c, o: turn(c, o, 1)),
         [tab.listing, tab.offset],
         tab.shown,
         show_progress="hidden",

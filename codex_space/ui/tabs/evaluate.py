@@ -11,6 +11,7 @@ from codex_space.services import evaluations, runs
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.ui.errors import message_of, shows_errors
+from codex_space.ui.guard import looks
 from codex_space.ui.tabs.playground import choices_of
 from codex_space.ui.tabs.train_form import dataset_choices
 from codex_space.ui.theme import make_html, widget
@@ -143,6 +144,7 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
 
     tab.tab.select(list_models, tab.source, tab.source, **quiet)
 
+    @looks
     def show_about(name: str) -> tuple[str, gr.Dropdown]:
         is_measured = name in MEASURED
         return view.render_about(evaluations.benchmarks(), name), gr.Dropdown(dataset_choices(ctx), visible=is_measured)

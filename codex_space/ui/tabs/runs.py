@@ -8,6 +8,7 @@ from codex_space.core.errors import CodexError, RunError
 from codex_space.services import from_hub, runs
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
+from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import runs as view
 from codex_space.ui.views.markup import escape, render_empty
@@ -151,18 +152,24 @@ def wire(tab: RunsTab, ctx: Context, text: gr.Textbox) -> None:
     """Connect the buttons; `text` is the Train tab's recipe, where a clone goes."""
     _wire_buttons(tab, ctx)
 
+    @looks
     def choose(run_id: str) -> list[object]:
         return [*_buttons(ctx, run_id), *_facts(ctx, run_id)]
 
     tab.chosen.select(choose, tab.chosen, [*tab.buttons, *tab.facts], show_progress="hidden", api_visibility="private")
     tab.chosen.change(
-        lambda run_id: _buttons(ctx, run_id), tab.chosen, tab.buttons, show_progress="hidden", api_visibility="private"
+        looks(lambda run_id: _buttons(ctx, run_id)),
+        tab.chosen,
+        tab.buttons,
+        show_progress="hidden",
+        api_visibility="private",
     )
 
     @shows_errors
     def retry(run_id: str, step: str) -> None:
         runs.retry_upload(ctx, run_id, int(step) if str(step).isdigit() else -1)
 
+    @looks
     @shows_errors
     def find(run_id: str, search: str) -> gr.HTML:
         if not search.strip():
@@ -170,6 +177,7 @@ def wire(tab: RunsTab, ctx: Context, text: gr.Textbox) -> None:
         lines = runs.log_tail(ctx, run_id, lines=200, search=search.strip())
         return gr.HTML(f"<pre class=cs-log tabindex=0>{escape(lines) or 'No line holds this.'}</pre>", visible=True)
 
+    @looks
     @shows_errors
     def differ(run_id: str, other: str | None) -> str:
         if not other:

@@ -6,6 +6,7 @@ import gradio as gr
 
 from codex_space import __version__
 from codex_space.services.context import Context
+from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html
 from codex_space.ui.views import space as view
 from codex_space.ui.views.markup import render_check, render_checks
@@ -50,6 +51,7 @@ def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
 def wire(tab: SpaceTab, ctx: Context) -> None:
     """Read the facts again when the tab is opened or the button pressed."""
 
+    @looks
     def look() -> list[str]:
         return [view.render_machine(ctx), view.render_storage(ctx), view.render_access(ctx)]
 

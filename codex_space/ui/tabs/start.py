@@ -10,6 +10,7 @@ from codex_space.hub.records import Account
 from codex_space.services import datasets, first_model, models
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
+from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import start as view
 
@@ -83,6 +84,7 @@ def wire(tab: StartTab, demo: gr.Blocks, ctx: Context) -> None:
             first_model.start(ctx, view.press_key(found))
         return show()
 
+    @looks
     def show() -> tuple[gr.Button, str]:
         found = first_model.status(ctx)
         return gr.Button(view.button_label(found), interactive=not view.is_busy(found)), _why(ctx)

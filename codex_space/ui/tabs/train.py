@@ -20,6 +20,7 @@ from codex_space.services.preflight import check_tokens
 from codex_space.services.tokens import TokenView
 from codex_space.store.runs import FINAL, Run
 from codex_space.ui.errors import message_of, shows_errors
+from codex_space.ui.guard import looks
 from codex_space.ui.tabs import train_take, train_tokens
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits, search_choices
 from codex_space.ui.theme import make_html, widget
@@ -143,6 +144,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     """Connect form, settings and text to each other, and the two buttons."""
     form = tab.form.components
 
+    @looks
     def fill_form(text: str, form_text: str) -> list[object]:
         try:
             before = form_view.read_form(form_text) if form_text else None
@@ -155,7 +157,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
 
     opened = [demo.load, tab.tab.select]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    tab.preset.input(read_recipe_text, tab.preset, tab.text, **quiet)
+    tab.preset.input(looks(read_recipe_text), tab.preset, tab.text, **quiet)
     tab.settings.input(shows_errors(_from_settings), [tab.text, tab.preset, tab.settings], tab.text, **quiet)
     # One listener for all fields: a second change waits for the answer to the first, then builds on its text.
     gr.on(
@@ -169,7 +171,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     filled = [tab.form_text, *form]
     tab.text.change(fill_form, [tab.text, tab.form_text], filled, trigger_mode="always_last", **quiet)
     # A page that opens fills every field: Gradio shows a number field without a value as 0 until it is told.
-    gr.on(opened, lambda text: fill_form(text, ""), tab.text, filled, trigger_mode="always_last", **quiet)
+    gr.on(opened, looks(lambda text: fill_form(text, "")), tab.text, filled, trigger_mode="always_last", **quiet)
     gr.on(
         [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
     )
@@ -192,7 +194,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     train_take.wire(*tab.taken, tab.text, ctx)
     # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
     all_of_it = [tab.text, tab.form_text, *form]
-    demo.load(lambda: secrets.token_hex(8), None, tab.request_key, **quiet)
+    demo.load(looks(lambda: secrets.token_hex(8)), None, tab.request_key, **quiet)
     tab.check.click(
         shows_errors(lambda *shown: _check(ctx, _merged(*shown))),
         all_of_it,

@@ -1,0 +1,54 @@
+"""Strike secrets out of text before anybody sees it.
+
+Covered: the values this process was given (tokens, passwords, client secrets, by the names of their variables), also
+in base64 and percent-encoding, and whatever has the form of a token of the Hub, GitHub, OpenAI, AWS or a JWT.
+Not covered: a secret cut into parts, or encoded in another way by a program that read it.
+"""
+
+import base64
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+STARS = "****"
+_KNOWN_FORMS = re.compile(
+    r"\bhf_(?:oauth_)?[A-Za-z0-9_-]{16,}|\bapi_org_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+)
+
+
+class Scrubber:
+    """Knows the secrets of this process."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Remember the secrets, longest first, so that one inside another leaves nothing behind."""
+        forms = {form for secret in secrets if secret for form in _forms(secret)}
+        ordered = sorted(forms, key=len, reverse=True)
+        self._own = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def clean(self, text: str) -> str:
+        """Return the text with stars where a secret stood."""
+        if self._own is not None:
+            text = self._own.sub(STARS, text)
+        return _KNOWN_FORMS.sub(STARS, text)
+
+
+_of_this_process = Scrubber()
+
+
+def learn(secrets: Iterable[str]) -> None:
+    """Let `clean` know the secrets of this process."""
+    global _of_this_process  # the one scrubber: whoever writes text for people need not be handed it
+    _of_this_process = Scrubber(secrets)
+
+
+def clean(text: str) -> str:
+    """Return the text with stars where a secret of this process, or anything of a token's form, stood."""
+    return _of_this_process.clean(text)
+
+
+def _forms(secret: str) -> Iterable[str]:
+    yield secret
+    if (quoted := quote(secret, safe="")) != secret:
+        yield quoted
+    yield base64.b64encode(secret.encode()).decode().rstrip("=")
