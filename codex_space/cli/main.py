@@ -100,11 +100,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     graded.add_argument("--workers", type=_at_least_1, help="programs run at a time; default: the cores there are")
     _add_json(graded)
-    _add_evaluate(commands)
-    _add_new_models(commands)
-    _add_export(commands)
-    _add_runs(commands)
-    _add_data(commands)
+    for add in (_add_evaluate, _add_new_models, _add_export, _add_runs, _add_data, _add_jobs):
+        add(commands)
     return parser
 
 
@@ -207,6 +204,26 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         _add_json(verb)
     deleted = _command(verbs, "delete", "data:delete", "remove a dataset")
     deleted.add_argument("name")
+
+
+def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "jobs", "train on machines of Hugging Face")
+    submitted = _command(verbs, "submit", "jobs:submit", "queue a recipe, or its sweep, as Jobs and leave")
+    submitted.add_argument("recipe", help="as for train")
+    submitted.add_argument("overrides", nargs="*", metavar="key=value", help="such as launch.flavor=a100-large")
+    _add_json(submitted)
+    logs = _command(verbs, "logs", "jobs:logs", "the end of a Job's log")
+    logs.add_argument("run", help="id or name")
+    logs.add_argument("--lines", type=int, default=100)
+    logs.add_argument("--follow", action="store_true", help="once it is over")
+    cancelled = _command(verbs, "cancel", "jobs:cancel", "end a Job at once")
+    cancelled.add_argument("run", help="id or name")
+    _add_json(cancelled)
+    _add_json(_command(verbs, "list", "jobs:list_all", "list Jobs, newest first, with their cost"))
+    inside = _command(commands, "job", "jobs:job", "train a run of the Hub here, as a Job does")
+    inside.add_argument("repo_id", help="repository its checkpoints go to")
+    inside.add_argument("run", help="its id")
+    inside.add_argument("--attempt", type=_at_least_1, default=1, help="which start of the run this is")
 
 
 def _group(

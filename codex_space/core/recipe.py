@@ -57,6 +57,23 @@ class BaseRecipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _job_has_a_way_home(self) -> "BaseRecipe":
+        if self.launch.where == "local":
+            return self
+        hub = getattr(self, "hub", None)
+        if not isinstance(self, TrainingRecipe):
+            kind = getattr(self, "kind", "")
+            raise ValueError(f"launch.where hf-jobs is for runs that train: a {kind} run is made here")  # noqa: TRY004  # pydantic's way
+        if hub is None:
+            raise ValueError("launch.where hf-jobs needs hub.repo_id: a Job's checkpoints come home through the Hub")
+        if not hub.keep_rows:
+            raise ValueError(
+                "launch.where hf-jobs needs hub.keep_rows: true, your consent to push the rows to a private dataset of "
+                "yours, where the Job reads them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _shares_are_a_whole(self) -> "BaseRecipe":
         shares = [section.share for section in self.datasets]
         given = [share for share in shares if share is not None]

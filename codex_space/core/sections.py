@@ -216,7 +216,25 @@ class HubSection(Section):
 class LaunchSection(Section):
     """How the worker is started."""
 
-    where: Literal["local"] = Field(default="local", description="This machine.")
+    where: Literal["local", "hf-jobs"] = Field(
+        default="local",
+        description="local is this machine; hf-jobs rents one of Hugging Face's for this run, which is paid by the minute.",
+    )
+    flavor: str = Field(
+        default="l4x1",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,40}$",
+        description="Machine of a Job, such as l4x1 or a100-large.",
+    )
+    timeout: str = Field(
+        default="4h",
+        pattern=r"^\d{1,6}(\.\d{1,3})?[smhd]$",
+        description="A Job is ended after this long, such as 90m, 4h or 1d: the most it can cost.",
+    )
+    namespace: str | None = Field(
+        default=None,
+        pattern=r"^\w[\w.-]{0,95}$",
+        description="Account or organisation that pays for a Job; empty for the token's own.",
+    )
     num_processes: int = Field(
         default=1,
         ge=1,
@@ -233,3 +251,8 @@ class LaunchSection(Section):
         default="auto",
         description="Try a step on the longest rows first, to measure its memory; auto does so on a GPU.",
     )
+
+    @property
+    def timeout_s(self) -> float:
+        """The time limit of a Job in seconds."""
+        return float(self.timeout[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[self.timeout[-1]]

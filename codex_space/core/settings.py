@@ -45,6 +45,8 @@ class Settings:
         space_id: `org/name` on a Hugging Face Space, else None.
         signs_in: Whether people sign in with Hugging Face (`hf_oauth` of the Space gave what that needs).
         visitors: What people without the right to act may do: "look", or "nothing".
+        job_image: What a Hugging Face Job runs: CODEX_SPACE_JOB_IMAGE, else the image of this Space; empty for neither.
+        max_jobs: Most Jobs at a time.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
@@ -58,6 +60,8 @@ class Settings:
     space_id: str | None = None
     signs_in: bool = False
     visitors: str = "nothing"
+    job_image: str = ""
+    max_jobs: int = 8
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -98,6 +102,11 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         raise WorkspaceError(
             f"{visitors!r} is not what visitors may do", where="CODEX_SPACE_VISITORS", cure="Set it to look or nothing."
         )
+    max_jobs = env.get("CODEX_SPACE_MAX_JOBS") or "8"
+    if not max_jobs.isdigit() or not int(max_jobs):
+        raise WorkspaceError(
+            f"{max_jobs!r} is no number from 1", where="CODEX_SPACE_MAX_JOBS", cure="Set it to 8, say."
+        )
     token = env.get("HF_TOKEN") or _stored_token(env)
     values: dict[str, object] = {
         "workspace": Path(env.get("CODEX_SPACE_HOME") or "workspace"),
@@ -109,6 +118,8 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "space_id": space_id,
         "signs_in": space_id is not None and all(env.get(name) for name in _OAUTH),
         "visitors": visitors,
+        "job_image": env.get("CODEX_SPACE_JOB_IMAGE") or (f"hf.co/spaces/{space_id}" if space_id else ""),
+        "max_jobs": int(max_jobs),
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }

@@ -39,7 +39,18 @@ def expand(text: str, overrides: Sequence[str] = ()) -> list[str]:
         raise RecipeError(
             f"this grid spans {num_runs:,} runs", where="sweep", cure=f"Shorten its lists: {MAX_RUNS} at most."
         )
-    return [_at(values, dict(zip(map(str, grid), point, strict=True))) for point in itertools.product(*grid.values())]
+    points = [dict(zip(map(str, grid), point, strict=True)) for point in itertools.product(*grid.values())]
+    return [_at(_apart(values, grid, number), point) for number, point in enumerate(points, 1)]
+
+
+def _apart(values: dict[str, Any], grid: dict[str, Any], number: int) -> dict[str, Any]:
+    """Give runs that train at the same time a repository each."""
+    launch, hub = values.get("launch"), values.get("hub")
+    if not isinstance(launch, dict) or launch.get("where") != "hf-jobs" or not isinstance(hub, dict):
+        return values
+    if "hub.repo_id" in grid or "repo_id" not in hub:
+        return values
+    return {**values, "hub": {**hub, "repo_id": f"{hub['repo_id']}-{number}"}}
 
 
 def _at(values: dict[str, Any], changes: dict[str, Any]) -> str:

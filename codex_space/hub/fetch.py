@@ -15,7 +15,10 @@ from codex_space.hub.manifest import RESUME_PREFIX, FileFact, Manifest, check_fi
 from codex_space.hub.push import RECIPE
 from codex_space.hub.records import Change, RemoteFile
 
-__all__ = ["FetchedRun", "fetch_dataset_files", "fetch_rows", "fetch_run", "make_rows_repo", "push_rows", "rows_repo"]
+__all__ = [
+    "FetchedRun", "fetch_dataset_files", "fetch_recipe", "fetch_rows", "fetch_run", "make_rows_repo", "push_rows",
+    "rows_repo",
+]  # fmt: skip
 _TAG = re.compile(r"step-(\d+)")
 _SPARE_BYTES = 256 << 20
 
@@ -47,8 +50,8 @@ class RemoteCheckpoint:
         return all(RESUME_PREFIX + name in self.files for name in self.manifest.resume_files)
 
 
-def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = None) -> FetchedRun:
-    """Download a run's newest checkpoint that can be resumed (or that step) into its job folder.
+def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = None, *, run_id: str = "") -> FetchedRun:
+    """Download a run's newest checkpoint that can be resumed (or that step; of that run) into its job folder.
 
     The checkpoint folder appears only when every byte is proven; a repeated call uses what is there.
 
@@ -57,7 +60,7 @@ def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = N
         HubError: A downloaded file is not the one the manifest names.
         WorkspaceError: Not enough disk space.
     """
-    found = find_checkpoint(hub, repo_id, step)
+    found = find_checkpoint(hub, repo_id, step, run_id=run_id)
     job = workspace.job(found.manifest.run_id)
     job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
     recipe_text = hub.read_text(repo_id, RECIPE, found.commit_id)
@@ -76,8 +79,8 @@ def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = N
     )
 
 
-def find_checkpoint(hub: Hub, repo_id: str, step: int | None = None) -> RemoteCheckpoint:
-    """Return the newest checkpoint with its resume state, or the one of that step.
+def find_checkpoint(hub: Hub, repo_id: str, step: int | None = None, *, run_id: str = "") -> RemoteCheckpoint:
+    """Return the newest checkpoint with its resume state, or the one of that step; with `run_id` only of that run.
 
     Raises:
         HubNotFoundError: There is none.
@@ -87,8 +90,10 @@ def find_checkpoint(hub: Hub, repo_id: str, step: int | None = None) -> RemoteCh
     for candidate in wanted:
         if candidate not in tags:
             continue
-        found = _read_checkpoint(hub, repo_id, tags[candidate])
-        if found is not None and found.manifest.step == candidate and found.can_resume:
+        found = read_checkpoint(hub, repo_id, tags[candidate])
+        if found is None or found.manifest.step != candidate or not found.can_resume:
+            continue
+        if not run_id or found.manifest.run_id == run_id:
             return found
     what = f"there is no checkpoint of step {step} to resume from" if step is not None else "no checkpoint to resume"
     raise HubNotFoundError(what, where=repo_id, cure="Only the newest checkpoints carry their resume state.")
@@ -138,8 +143,10 @@ def make_rows_repo(hub: Hub, repo_id: str) -> str:
     return target
 
 
-def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str) -> str:
+def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, recipe_text: str = "") -> str:
     """Push a run's prepared rows to the private dataset `owner/name-rows`, tagged with the run's id.
+
+    With `recipe_text` the recipe lies beside them: all that another machine needs to start the run.
 
     Raises:
         HubError: As in `make_rows_repo`.
@@ -150,8 +157,9 @@ def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str) -> str:
     if tagged:
         return tagged
     files = {f"rows/{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
+    content: dict[str, Path | bytes] = {**files, **({RECIPE: recipe_text.encode()} if recipe_text else {})}
     parent = hub.head(target, "dataset")
-    commit = hub.commit(target, Change(f"rows of {run_id}", parent, files), "dataset")
+    commit = hub.commit(target, Change(f"rows of {run_id}", parent, content), "dataset")
     hub.set_tag(target, run_id, commit, "dataset")
     return commit
 
@@ -185,7 +193,25 @@ def fetch_rows(hub: Hub, repo_id: str, run_id: str, into: Path) -> int:
     return len(names)
 
 
-def _read_checkpoint(hub: Hub, repo_id: str, commit: str) -> RemoteCheckpoint | None:
+def fetch_recipe(hub: Hub, repo_id: str, run_id: str) -> str:
+    """Return the recipe that was pushed with a run's rows.
+
+    Raises:
+        HubNotFoundError: There is none.
+    """
+    source = rows_repo(repo_id)
+    commit = hub.tags(source, "dataset").get(run_id)
+    if commit is None:
+        raise HubNotFoundError("this run was not sent here", where=source, cure=f"Submit {run_id} again.")
+    return hub.read_text(source, RECIPE, commit, "dataset")
+
+
+def read_checkpoint(hub: Hub, repo_id: str, commit: str) -> RemoteCheckpoint | None:
+    """Return what a revision holds, None where it is no checkpoint of ours.
+
+    Raises:
+        HubError: Its manifest is damaged.
+    """
     files = hub.tree(repo_id, commit)
     if MANIFEST not in files or RECIPE not in files:
         return None

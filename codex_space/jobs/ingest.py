@@ -2,10 +2,12 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, get_args
 
 from codex_space.core.events import Event, read_events
+from codex_space.core.job_lines import OWN
 from codex_space.core.paths import JobDir
+from codex_space.jobs.hf_ending import END
 from codex_space.jobs.references import target_of
 from codex_space.store import checkpoints, evaluations, metrics, runs
 from codex_space.store.db import Database
@@ -15,6 +17,7 @@ from codex_space.store.runs import Run
 MAX_STEP = 1 << 53  # whole numbers up to here are exact in the page's JavaScript too
 MAX_NAME = 80
 MAX_TEXT = 2000
+MAX_SCORES = 40
 _BENCHMARK = re.compile(r"[a-z0-9][a-z0-9+._-]{0,60}")  # it becomes a folder's name
 
 
@@ -42,7 +45,10 @@ def _store(db: Database, run: Run, events: list[Event], now: float) -> None:
         if event["e"] == "attempt":
             metrics.add_points(db, run.id, points)
             points = []
-        points += _store_one(db, run, event, now)
+        if event["e"] not in OWN:
+            points += _store_one(db, run, event, now)
+        elif run.place != "local":
+            _store_of_job(db, run, event, now)
     metrics.add_points(db, run.id, points)
 
 
@@ -97,8 +103,46 @@ def _add_checkpoint(db: Database, run: Run, event: Event, step: int, now: float)
         created_at=_number(event.get("t")) or now,
         size_bytes=_whole(event.get("size_bytes")) or 0,
         metrics={name: value for name, value in numbers.items() if value is not None},
-        upload="queued" if run.repo_id else "none",
+        upload="queued" if run.repo_id and run.place == "local" else "none",  # a Job uploads its own
     )
+
+
+def _store_of_job(db: Database, run: Run, event: Event, now: float) -> None:
+    """Store what the owner inside a Job says; a worker of this machine has no such word."""
+    step = _whole(event.get("step"))
+    match event["e"]:
+        case "upload" if step is not None and event.get("upload") in get_args(checkpoints.Upload):
+            upload: checkpoints.Upload = event["upload"]
+            if upload in {"queued", "uploading"}:  # this owner is to upload nothing of it
+                upload = "none"
+            commit_id = _text(event.get("commit_id")) or None
+            error = _text(event.get("error"))
+            checkpoints.set_upload(db, run.id, step, upload, error=error, commit_id=commit_id)
+        case "evaluation" if step is not None and event.get("state") in {"done", "failed"}:
+            _store_evaluation(db, run, event, step, now)
+        case "end" if event.get("state") in runs.FINAL:
+            runs.update_progress(db, run.id, verdict=END + event["state"], reason=_text(event.get("reason")))
+
+
+def _store_evaluation(db: Database, run: Run, event: Event, step: int, now: float) -> None:
+    _start_evaluation(db, run, event, step, now)
+    row = evaluations.read_evaluation(db, run.id, step, _text(event.get("benchmark")))
+    if row is None:
+        return
+    if event["state"] == "failed":
+        evaluations.fail(db, row, _text(event.get("reason")))
+        return
+    scores = [_score(each) for each in event.get("scores") or [] if isinstance(each, dict)][:MAX_SCORES]
+    evaluations.finish(db, row, [score for score in scores if score])
+
+
+def _score(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a score with the fields that pages read, empty where one of its numbers is none."""
+    numbers = {name: _number(given.get(name)) for name in ("value", "low", "high")}
+    if None in numbers.values():
+        return {}
+    unit = {"unit": _text(given["unit"])} if given.get("unit") else {}
+    return {"name": _encodable(str(given.get("name") or ""))[:MAX_NAME], **numbers, **unit}
 
 
 def _start_evaluation(db: Database, run: Run, event: Event, step: int, now: float) -> None:

@@ -1,4 +1,4 @@
-"""The one process that owns a workspace: holds its lock, and runs supervisor and uploader in threads.
+"""The one process that owns a workspace: holds its lock, and runs supervisor, uploader and the watch over Jobs in threads.
 
 Covered: a second owner is refused; a worker of the same user cannot read this process's memory or environment (it is
 undumpable); a crash in one step is logged and the next step comes. Closing leaves the workers running: the next owner
@@ -17,6 +17,7 @@ from codex_space.core.errors import WorkspaceError
 from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.settings import Settings
 from codex_space.jobs.grader import Grader
+from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.launch import worker_command
 from codex_space.jobs.supervisor import Supervisor
 from codex_space.store.checkpoints import reset_uploading
@@ -25,6 +26,7 @@ from codex_space.store.db import Database
 SUPERVISE_EVERY_S = 0.5
 UPLOAD_EVERY_S = 1.0
 GRADE_EVERY_S = 0.5
+JOBS_EVERY_S = 0.5
 JOIN_S = 10.0
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 PR_SET_DUMPABLE = 4
@@ -54,11 +56,12 @@ class Owner:
         clock: Callable[[], float],
         uploader: Steps | None = None,
         grader: Grader | None = None,
+        hub_jobs: HubJobs | None = None,
         command_for: Callable[[JobDir], list[str]] = worker_command,
     ) -> None:
         """Take nothing yet."""
         self._workspace, self._db, self._clock = workspace, db, clock
-        self._uploader, self._grader = uploader, grader
+        self._uploader, self._grader, self._hub_jobs = uploader, grader, hub_jobs
         self.supervisor = Supervisor(db, workspace, environ=settings.environ, command_for=command_for)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -78,6 +81,8 @@ class Owner:
             self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S, self._closing.wait)
         if self._grader is not None:
             self._begin("grader", self._grader.step, GRADE_EVERY_S, self._closing.wait)
+        if self._hub_jobs is not None:
+            self._begin("jobs", self._hub_jobs.step, JOBS_EVERY_S, self._closing.wait)
 
     def close(self) -> None:
         """End the threads and let go of the lock; workers run on."""
@@ -88,6 +93,8 @@ class Owner:
         self._threads.clear()
         if self._grader is not None:
             self._grader.close()
+        if self._hub_jobs is not None:
+            self._hub_jobs.close()
         self.supervisor.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)

@@ -70,10 +70,10 @@ class Supervisor:
     def step(self, now: float) -> None:
         """Do whatever is due."""
         self._grant_wishes(now)
-        active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE))
+        active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE), place="local")
         for run in active:
             self._watch(run, now)
-        if not runs.count_runs(self._db, states=tuple(ACTIVE)) and self._is_gpu_free(now):
+        if not runs.count_runs(self._db, states=tuple(ACTIVE), place="local") and self._is_gpu_free(now):
             self._start_next(now)
 
     def wait(self, timeout_s: float) -> None:
@@ -120,7 +120,7 @@ class Supervisor:
                 runs.set_intent(self._db, run.id, "cancel" if run.state == "preflight" else wish.verb, now)
                 if run.state != "stopping":
                     runs.change_state(self._db, run.id, "stopping", now=now)
-            case "save" if run.state == "running":
+            case "save" if run.state == "running" and run.place == "local":
                 _touch(self._workspace.job(run.id).save_request)
 
     def _watch(self, run: Run, now: float) -> None:

@@ -122,11 +122,15 @@ class Chat:
 
     def make_way(self) -> None:
         """Unload the model where a run is about to take, or has taken, the GPU."""
-        if self._loaded and self._has_gpu and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE)):
+        if (
+            self._loaded
+            and self._has_gpu
+            and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE), place="local")
+        ):
             self.release()
 
     def _require_free_gpu(self) -> None:
         if not self._has_gpu:
             return
-        for run in run_rows.list_runs(self._ctx.db, limit=1, states=tuple(sorted(run_rows.ACTIVE))):
+        for run in run_rows.list_runs(self._ctx.db, limit=1, states=tuple(sorted(run_rows.ACTIVE)), place="local"):
             raise ModelError(f"the GPU is training {run.name!r}", cure="Chat is back when that run has ended.")

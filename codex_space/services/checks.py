@@ -10,8 +10,11 @@ from codex_space.core.errors import (
     DataError,
     HubAuthError,
     HubBusyError,
+    HubError,
     HubGatedError,
     ModelError,
+    RunError,
+    nearest,
 )
 from codex_space.core.export_tools import require_converter
 from codex_space.core.paths import share_dir
@@ -24,7 +27,8 @@ from codex_space.data.sources import is_hub_id, peek_format
 from codex_space.grade import library
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
-from codex_space.services.context import Context
+from codex_space.jobs.hf_start import IMAGE_CURE
+from codex_space.services.context import Context, renting
 from codex_space.store import runs as run_rows
 
 MIN_FREE_BYTES = 2 << 30
@@ -59,7 +63,10 @@ def readiness(ctx: Context, text: str) -> list[Check]:
     if isinstance(recipe, TrainingRecipe | ExportRecipe):
         lines.append(_hub_line(ctx, recipe))
     lines.append(_disk_line(ctx))
-    lines.append(_queue_line(ctx))
+    if recipe.launch.where == "local":
+        lines.append(_queue_line(ctx))
+    else:
+        lines.append(_line("Job", lambda: _describe_job(ctx, recipe)))
     return lines
 
 
@@ -97,6 +104,39 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
         hub.check_writable(recipe.hub.repo_id, private=recipe.hub.private)
         if recipe.hub.keep_rows:
             make_rows_repo(hub, recipe.hub.repo_id)
+
+
+def require_job(ctx: Context, recipe: BaseRecipe) -> None:
+    """Refuse a Job that could not run: no image, a base model that is on this machine alone, a repository in use.
+
+    Raises:
+        ModelError: The Job cannot read what it would start from.
+        HubError: There is no image, or the Hub has no such flavor.
+        RunError: Another run that has not ended pushes to the same repository.
+    """
+    if recipe.launch.where == "local":
+        return
+    if not ctx.settings.job_image:
+        raise HubError("it is not known which image a Job is to run", where="launch.where", cure=IMAGE_CURE)
+    for ref in references.model_references(recipe):
+        if not ref.startswith("fresh:") and not is_hub_id(ref):
+            cure = "Name it by its id on the Hub, or train here with launch.where: local."
+            raise ModelError("a Job cannot read a model that is on this machine alone", where=ref, cure=cure)
+    repo_id = recipe.hub.repo_id if isinstance(recipe, TrainingRecipe) and recipe.hub else ""
+    for other in run_rows.list_runs(ctx.db, limit=1000, states=("queued", *sorted(run_rows.ACTIVE))):
+        if other.repo_id == repo_id:
+            cure = "Let it end, or set another hub.repo_id."
+            raise RunError(f"{other.name!r} pushes to {repo_id} too and has not ended", where=other.id, cure=cure)
+    _require_flavor(ctx, recipe.launch.flavor)
+
+
+def _require_flavor(ctx: Context, flavor: str) -> None:
+    try:
+        known = list(renting(ctx.settings).hub().job_prices())
+    except HubBusyError:  # it is asked again when the Job is started
+        return
+    if flavor not in known:
+        raise HubError(f"the Hub has no flavor {flavor!r} for Jobs", where="launch.flavor", cure=nearest(flavor, known))
 
 
 def _line(label: str, describe: Callable[[], str]) -> Check:
@@ -192,8 +232,15 @@ def _disk_line(ctx: Context) -> Check:
     return Check(True, "Disk", detail)
 
 
+def _describe_job(ctx: Context, recipe: BaseRecipe) -> str:
+    require_job(ctx, recipe)
+    launch = recipe.launch
+    return f"{launch.flavor} of Hugging Face for at most {launch.timeout}, paid by {launch.namespace or 'your account'}"
+
+
 def _queue_line(ctx: Context) -> Check:
-    ahead = run_rows.list_runs(ctx.db, limit=1000, states=("queued", *sorted(run_rows.ACTIVE)))
+    states = ("queued", *sorted(run_rows.ACTIVE))
+    ahead = run_rows.list_runs(ctx.db, limit=1000, states=states, place="local")
     if not ahead:
         return Check(True, "Queue", "starts at once")
     return Check(True, "Queue", f"starts after {len(ahead)} other run{'s' if len(ahead) > 1 else ''}")

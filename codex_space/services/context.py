@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import Settings
 from codex_space.hub.client import Hub
+from codex_space.hub.jobs import JobsHub
 from codex_space.jobs.grader import Grader
+from codex_space.jobs.hf_jobs import HubJobs
+from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.owner import Owner
 from codex_space.jobs.uploads import Uploader
 from codex_space.store.db import Database
@@ -51,6 +54,22 @@ def make_hub(settings: Settings) -> Hub:
     return Hub(token, endpoint=settings.environ.get("HF_ENDPOINT"))
 
 
+def renting(settings: Settings) -> Renting:
+    """Return with what this process would start Jobs."""
+    token = settings.hf_token.reveal() if settings.hf_token else ""
+
+    def make_jobs_hub() -> JobsHub:
+        return JobsHub(token or None, endpoint=settings.environ.get("HF_ENDPOINT"))
+
+    return Renting(
+        hub=make_jobs_hub,
+        token=token,
+        image=settings.job_image,
+        environ=settings.environ,
+        most_at_once=settings.max_jobs,
+    )
+
+
 def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -> Context:
     """Open the workspace; with `own`, take its lock and start watching runs.
 
@@ -63,7 +82,8 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
     if own:
         uploader = Uploader(db, workspace, lambda: make_hub(settings), spool_budget_bytes=SPOOL_BUDGET_BYTES)
         grader = Grader(db, workspace)
-        owner = Owner(settings, workspace, db, uploader=uploader, grader=grader, clock=clock)
+        hub_jobs = HubJobs(db, workspace, renting(settings))
+        owner = Owner(settings, workspace, db, uploader=uploader, grader=grader, hub_jobs=hub_jobs, clock=clock)
         try:
             owner.start()
         except BaseException:

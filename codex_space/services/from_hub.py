@@ -5,6 +5,7 @@ import shutil
 from codex_space.core.errors import RunError
 from codex_space.core.recipe import parse_recipe
 from codex_space.hub import fetch
+from codex_space.hub.fetch import FetchedRun
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
@@ -30,16 +31,34 @@ def resume_from_hub(ctx: Context, repo_id: str) -> Run:
             where=repo_id,
             cure="Only a run submitted with hub.keep_rows: true can go on without its machine.",
         )
-    recipe = parse_recipe(found.recipe_text)
-    kind = str(getattr(recipe, "kind", ""))
-    now = ctx.clock()
-    name = recipe.name or kind
-    run = run_rows.insert_run(
-        ctx.db, id=run_id, name=name, kind=kind, recipe=found.recipe_text, repo_id=repo_id, now=now
-    )
+    return register(ctx, found, repo_id)
+
+
+def register(ctx: Context, found: FetchedRun, repo_id: str) -> Run:
+    """Queue a run that was fetched, its checkpoint marked as the one on the Hub."""
+    run = insert(ctx, found.run_id, found.recipe_text, repo_id)
     size_bytes = sum(path.stat().st_size for path in found.checkpoint.iterdir() if path.is_file())
     checkpoint_rows.add_checkpoint(
-        ctx.db, run_id, found.step, created_at=now, size_bytes=size_bytes, metrics={}, upload="none"
+        ctx.db, run.id, found.step, created_at=ctx.clock(), size_bytes=size_bytes, metrics={}, upload="none"
     )
-    checkpoint_rows.set_upload(ctx.db, run_id, found.step, "uploaded", commit_id=found.commit_id)
+    checkpoint_rows.set_upload(ctx.db, run.id, found.step, "uploaded", commit_id=found.commit_id)
     return run
+
+
+def insert(ctx: Context, run_id: str, recipe_text: str, repo_id: str) -> Run:
+    """Queue a run under the id it has on the Hub.
+
+    Raises:
+        RecipeError: The text is no recipe.
+    """
+    recipe = parse_recipe(recipe_text)
+    kind = str(getattr(recipe, "kind", ""))
+    return run_rows.insert_run(
+        ctx.db,
+        id=run_id,
+        name=recipe.name or kind,
+        kind=kind,
+        recipe=recipe_text,
+        repo_id=repo_id,
+        now=ctx.clock(),
+    )

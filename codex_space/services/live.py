@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codex_space.jobs.tail import tail
-from codex_space.services import evaluations
+from codex_space.services import evaluations, jobs
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.services.summary import health
@@ -166,6 +166,7 @@ class Live:
         rows = checkpoint_rows.list_checkpoints(self._ctx.db, run.id)
         return {
             "run": {**_brief(run), "phase": run.phase, "eta_s": _eta_s(watched, run), "attempt": run.attempt},
+            "job": jobs.brief(self._ctx, run),
             "checkpoints": [
                 {
                     "step": row.step,
@@ -202,7 +203,7 @@ class Live:
         self._overview_at = now
         seq = next(self._seq)
         newest = run_rows.list_runs(self._ctx.db, limit=50)
-        active = run_rows.list_runs(self._ctx.db, limit=10, states=tuple(sorted(ACTIVE)))
+        active = run_rows.list_runs(self._ctx.db, limit=10, states=tuple(sorted(ACTIVE)), place="local")
         unfinished = {
             run.id for run in run_rows.list_runs(self._ctx.db, limit=1000, states=("queued", *sorted(ACTIVE)))
         }
@@ -247,6 +248,7 @@ def _brief(run: Run) -> dict[str, Any]:
         "started_at": run.started_at,
         "ended_at": run.ended_at,
         "repo_id": run.repo_id,
+        "place": run.place,
     }
 
 

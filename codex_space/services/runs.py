@@ -49,6 +49,7 @@ def submit(
         recipe = exports.pin(ctx, recipe)
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
+    checks.require_job(ctx, recipe)
     now = ctx.clock()
     kind = str(getattr(recipe, "kind", ""))
     run_id = new_run_id(kind, now)
@@ -64,6 +65,7 @@ def submit(
         repo_id=_repo_id(recipe),
         now=now,
         request_key=request_key,
+        place=recipe.launch.where,
     )
     if run.id != run_id:  # the press was a repeat: its folder is not needed
         shutil.rmtree(job.root)
@@ -128,8 +130,11 @@ def save_now(ctx: Context, run_id: str) -> None:
     Raises:
         RunError: The run is not training.
     """
-    if show(ctx, run_id).state != "running":
+    run = show(ctx, run_id)
+    if run.state != "running":
         raise RunError("only a run that is training can save a checkpoint", where=run_id)
+    if run.place != "local":
+        raise RunError("a Job saves when its recipe says so", where=run_id, cure="Stop it: it saves first.")
     _add_wish(ctx, show(ctx, run_id), "save")
 
 
@@ -160,7 +165,10 @@ def resume_blocked(ctx: Context, run_id: str) -> str:
 
 def resume_point(ctx: Context, run_id: str) -> int:
     """Return the step a resume would go on from, 0 for the beginning."""
-    steps = ctx.workspace.job(show(ctx, run_id).id).checkpoint_steps()
+    run = show(ctx, run_id)
+    if run.place != "local":
+        return max((row.step for row in checkpoints(ctx, run.id) if row.upload == "uploaded"), default=0)
+    steps = ctx.workspace.job(run.id).checkpoint_steps()
     return steps[-1] if steps else 0
 
 

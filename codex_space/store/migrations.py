@@ -121,4 +121,26 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN place TEXT NOT NULL DEFAULT 'local'",
+        "CREATE INDEX runs_by_place ON runs (place, state)",
+        """
+        CREATE TABLE hub_jobs (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            attempt INTEGER NOT NULL,
+            flavor TEXT NOT NULL,
+            namespace TEXT NOT NULL DEFAULT '',
+            job_id TEXT NOT NULL DEFAULT '',
+            url TEXT NOT NULL DEFAULT '',
+            stage TEXT NOT NULL DEFAULT '',
+            message TEXT NOT NULL DEFAULT '',
+            usd_per_hour REAL,
+            running_s REAL NOT NULL DEFAULT 0,
+            timeout_s REAL NOT NULL,
+            created_at REAL NOT NULL,
+            log_offset INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (run_id, attempt)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

@@ -35,6 +35,7 @@ class Run:
         events_offset: Bytes of events.jsonl that are in this database already.
         verdict: What the worker said of its end in this attempt: done, stopped, failed, or nothing yet.
         intent: What the owner is doing to it: stop, cancel, or nothing. Stored before the first signal.
+        place: Where it trains: `local`, or `hf-jobs` for a Job of Hugging Face.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Run:
     verdict: str
     intent: str
     intent_at: float | None
+    place: str = "local"
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ def insert_run(  # noqa: PLR0913  # the row's columns, by keyword
     repo_id: str | None,
     now: float,
     request_key: str | None = None,
+    place: str = "local",
 ) -> Run:
     """Queue a run, or return the one that the same `request_key` queued before.
 
@@ -93,9 +96,9 @@ def insert_run(  # noqa: PLR0913  # the row's columns, by keyword
         if cursor.execute("SELECT 1 FROM runs WHERE id = ?", (id,)).fetchone():
             raise RunError("there is a run with this id already", where=id, cure="Submit it once more.")
         cursor.execute(
-            "INSERT INTO runs (id, name, kind, recipe, repo_id, request_key, created_at, queued_at) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (id, name, kind, recipe, repo_id, request_key, now, now),
+            "INSERT INTO runs (id, name, kind, recipe, repo_id, request_key, created_at, queued_at, place) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (id, name, kind, recipe, repo_id, request_key, now, now, place),
         )
         return read_run(db, id)
 
@@ -112,7 +115,7 @@ def read_run(db: Database, run_id: str) -> Run:
     return _run(rows[0])
 
 
-def list_runs(
+def list_runs(  # noqa: PLR0913  # what narrows the list, by keyword
     db: Database,
     *,
     limit: int = 50,
@@ -120,22 +123,23 @@ def list_runs(
     search: str = "",
     states: tuple[str, ...] = (),
     ids: tuple[str, ...] = (),
+    place: str = "",
 ) -> list[Run]:
-    """Return runs whose name, id or kind holds `search`, newest first."""
-    where, params = _filter(search, states, ids)
+    """Return runs whose name, id or kind holds `search`, newest first; with `place` only those that train there."""
+    where, params = _filter(search, states, ids, place)
     sql = f"SELECT {_COLUMNS} FROM runs {where} ORDER BY created_at DESC, sequence DESC LIMIT ? OFFSET ?"  # noqa: S608  # our own names; values are bound
     return [_run(row) for row in db.query(sql, [*params, limit, offset])]
 
 
-def list_queue(db: Database) -> list[Run]:
-    """Return the queued runs in the order they are to start."""
-    sql = f"SELECT {_COLUMNS} FROM runs WHERE state = 'queued' ORDER BY queued_at, sequence"  # noqa: S608  # our own column names
-    return [_run(row) for row in db.query(sql)]
+def list_queue(db: Database, place: str = "local") -> list[Run]:
+    """Return the runs queued to train there, in the order they are to start."""
+    sql = f"SELECT {_COLUMNS} FROM runs WHERE state = 'queued' AND place = ? ORDER BY queued_at, sequence"  # noqa: S608  # our own column names
+    return [_run(row) for row in db.query(sql, (place,))]
 
 
-def count_runs(db: Database, *, search: str = "", states: tuple[str, ...] = ()) -> int:
+def count_runs(db: Database, *, search: str = "", states: tuple[str, ...] = (), place: str = "") -> int:
     """Return how many runs `list_runs` would give without its limit."""
-    where, params = _filter(search, states, ())
+    where, params = _filter(search, states, (), place)
     return int(db.query(f"SELECT count(*) FROM runs {where}", params)[0][0])  # noqa: S608  # our own names
 
 
@@ -230,14 +234,14 @@ def take_wishes(db: Database) -> list[Wish]:
     return [Wish(row["run_id"], row["verb"]) for row in rows]
 
 
-def _filter(search: str, states: tuple[str, ...], ids: tuple[str, ...]) -> tuple[str, list[Value]]:
+def _filter(search: str, states: tuple[str, ...], ids: tuple[str, ...], place: str) -> tuple[str, list[Value]]:
     parts: list[str] = []
     params: list[Value] = []
     if search:
         escaped = search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         parts.append("(name LIKE ? ESCAPE '\\' OR id LIKE ? ESCAPE '\\' OR kind LIKE ? ESCAPE '\\')")
         params += [f"%{escaped}%"] * 3
-    for column, wanted in (("state", states), ("id", ids)):
+    for column, wanted in (("state", states), ("id", ids), ("place", (place,) if place else ())):
         if wanted:
             parts.append(f"{column} IN ({', '.join('?' * len(wanted))})")
             params += wanted

@@ -1,7 +1,7 @@
 """A local test Hub over real HTTP: repositories, LFS uploads, users and roles, and faults on demand.
 
 It speaks the endpoints the unmodified huggingface_hub client uses with HF_HUB_DISABLE_XET=1. In a thread through
-`hub_fixture.py`, or alone: `python tests/fakes/hub.py --port 8797 --state DIR`.
+`hub_fixture.py`, or alone: `python -m tests.fakes.hub --port 8797 --state DIR`.
 
     POST   /_test   {"fail": [{"path": REGEX, "method", "status", "times", "message", "text", "headers", "delay_s", "how"}]}
                     how: answer (default) | drop (cut mid-request) | lose (do it, then cut the answer) | slow (do it late)
@@ -31,6 +31,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+
+from tests.fakes.hub_jobs import JobRoutes, JobsHost
 
 LFS_ABOVE_BYTES = 100_000
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".parquet", ".npy")
@@ -65,6 +67,7 @@ class HubState:
     def __post_init__(self) -> None:
         (self.root / "blobs").mkdir(parents=True, exist_ok=True)
         saved = self.root / "repos.json"
+        self.jobs = JobsHost(self.root)
         self.repos: dict[str, dict[str, Any]] = json.loads(saved.read_text()) if saved.is_file() else {}
 
     def save(self) -> None:
@@ -121,6 +124,7 @@ class HubState:
 
     def reset(self) -> None:
         with self.lock:
+            self.jobs.close()
             self.repos.clear()
             self.faults.clear()
             self.requests.clear()
@@ -185,7 +189,9 @@ class TestHub:
             ("GET HEAD", "/{kind}" + page + "/resolve/{rev}/{path:path}", self.resolve),
             ("GET HEAD", page + "/resolve/{rev}/{path:path}", self.resolve),
         ]
-        return [Route(path, view, methods=methods.split()) for methods, path, view in table]
+        routes = [Route(path, view, methods=methods.split()) for methods, path, view in table]
+        hardware = [route for route in routes if route.path.endswith("/hardware")]
+        return [*hardware, *JobRoutes(self, RefusalError).routes(), *routes]
 
     async def hardware(self, request: Request) -> Response:
         """Flavours and what a minute of them costs; Jobs have one that Spaces have not."""

@@ -55,6 +55,7 @@ class RunningHub:
 
     def close(self) -> None:
         """Stop serving."""
+        self.state.jobs.close()
         self._server.should_exit = True
         self._thread.join(timeout=5)
         self._socket.close()

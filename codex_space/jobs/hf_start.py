@@ -1,0 +1,117 @@
+"""Start a run as a Hugging Face Job: its rows prepared here and pushed, its recipe beside them, then the Job itself.
+
+Covered: the token goes into the Job by `secrets` alone; a crash between the Hub's yes and our note of it starts no
+second Job, since the first is found by its labels.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from codex_space.core.errors import HubError
+from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.recipe import TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.data.sources import fetch_key, is_hub_id
+from codex_space.hub.cards import share_recipe
+from codex_space.hub.fetch import fetch_dataset_files, push_rows
+from codex_space.hub.jobs import ATTEMPT_LABEL, RUN_LABEL, JobRequest, JobsHub, JobState
+from codex_space.jobs.launch import READ_TOKEN
+from codex_space.store.runs import Run
+
+IMAGE_CURE = (
+    "Set CODEX_SPACE_JOB_IMAGE to the image of a Space that runs this program, such as hf.co/spaces/OWNER/NAME; "
+    "on a Space it is that Space's own."
+)
+_PASSED_ON = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
+
+
+@dataclass(frozen=True)
+class Renting:
+    """With what Jobs are started.
+
+    Attributes:
+        hub: Makes a client with the token that writes.
+        token: The same, for the owner inside the Job.
+        image: What a Job runs; empty where it is not known.
+        environ: This process's own, from which a Job gets the Hub's address and the read token.
+    """
+
+    hub: Callable[[], JobsHub]
+    token: str
+    image: str
+    environ: Mapping[str, str] = field(repr=False)
+    most_at_once: int = 8
+
+
+def send_rows(hub: JobsHub, workspace: Workspace, run: Run) -> None:
+    """Prepare the run's rows, once, and push them with its recipe to the private dataset.
+
+    Raises:
+        DataError: A source cannot be read.
+        HubError: The dataset cannot be written, or is public.
+    """
+    from codex_space.data.prepare import PREPARED, prepare_rows  # noqa: PLC0415  # pyarrow is slow to import
+
+    recipe, job = _recipe(run), workspace.job(run.id)
+    fetched = {}
+    if not (job.rows / PREPARED).is_file():
+        for number, each in enumerate(section for section in recipe.sources if is_hub_id(section.path)):
+            into = job.root / "cache" / f"source-{number}"
+            key = fetch_key(each)
+            fetched[key] = fetch_dataset_files(hub, each.path, each.name, each.split, each.revision, into)
+    prepare_rows(recipe, workspace.root, job.rows, fetched)
+    assert recipe.hub is not None  # noqa: S101  # the recipe's own check
+    push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, recipe_text=recipe_for_job(recipe))
+
+
+def recipe_for_job(recipe: TrainingRecipe) -> str:
+    """Return the recipe as the Job trains it: on that machine, with no path of this one."""
+    values = recipe.model_dump(by_alias=True, exclude_defaults=True)
+    ours = ("where", "flavor", "timeout", "namespace")
+    launch = {name: value for name, value in values.pop("launch", {}).items() if name not in ours}
+    kind = str(getattr(recipe, "kind", ""))
+    return share_recipe(render_recipe(validate({**values, "kind": kind, **({"launch": launch} if launch else {})})))
+
+
+def start_job(hub: JobsHub, renting: Renting, run: Run) -> JobState:
+    """Return the Job of the run's present attempt, started unless an owner before this one has done so.
+
+    Raises:
+        HubError: The Hub refuses, or no image is known.
+        HubBusyError: Worth another try.
+    """
+    recipe = _recipe(run)
+    if not renting.image:
+        raise HubError("it is not known which image a Job is to run", where="launch.where", cure=IMAGE_CURE)
+    namespace = recipe.launch.namespace or hub.whoami().name
+    labels = {RUN_LABEL: run.id, ATTEMPT_LABEL: str(run.attempt)}
+    if found := hub.find_job(namespace, labels):
+        return found
+    return hub.run_job(
+        JobRequest(
+            image=renting.image,
+            command=["python", "-m", "codex_space", "job", str(run.repo_id), run.id, "--attempt", str(run.attempt)],
+            environment={name: renting.environ[name] for name in _PASSED_ON if renting.environ.get(name)},
+            secrets=_secrets(renting),
+            labels={**labels, "name": f"codex-space {run.name}"[:60]},
+            flavor=recipe.launch.flavor,
+            timeout_s=recipe.launch.timeout_s,
+            namespace=namespace,
+        )
+    )
+
+
+def _secrets(renting: Renting) -> dict[str, str]:
+    read_token = renting.environ.get(READ_TOKEN, "")
+    return {"HF_TOKEN": renting.token, **({READ_TOKEN: read_token} if read_token else {})}
+
+
+def _recipe(run: Run) -> TrainingRecipe:
+    recipe = parse_recipe(run.recipe)
+    if not isinstance(recipe, TrainingRecipe) or recipe.hub is None:
+        raise HubError("this run cannot train as a Job", where=run.id, cure="Submit it again.")
+    return recipe
+
+
+def log_size(job: JobDir) -> int:
+    """Return how many bytes of log earlier attempts have left."""
+    return job.log.stat().st_size if job.log.is_file() else 0

@@ -1,0 +1,158 @@
+"""Inside a Hugging Face Job: fetch the run from the Hub, train it under an owner of its own, and tell all of it in the log.
+
+It ends only once every upload is over. SIGTERM and a tag beside the run's rows ask it to save and stop.
+"""
+
+import codecs
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import CodexError, HubNotFoundError
+from codex_space.core.events import read_events
+from codex_space.core.job_lines import BAR, TOLD, render_line
+from codex_space.hub import fetch
+from codex_space.hub.jobs import asking_tag
+from codex_space.services import evaluations, from_hub, runs
+from codex_space.services.context import Context
+from codex_space.store import checkpoints as checkpoint_rows
+from codex_space.store import evaluations as evaluation_rows
+from codex_space.store.runs import FINAL, Run
+
+LOOK_EVERY_S = 0.2
+ASKED_EVERY_S = 5.0
+LOG_BYTES = 1 << 20
+
+
+class Told:
+    """Says each thing once, numbered, to the log that the control room reads."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        """Begin with number 1."""
+        self._say, self._number = say, 0
+        self._uploads: dict[int, tuple[str, str]] = {}
+        self._evaluations: set[tuple[int, str, float]] = set()
+        self._events_offset = self._log_offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+
+    def event(self, event: Mapping[str, Any]) -> None:
+        """Say one event."""
+        self._number += 1
+        self._say(render_line(self._number, event))
+
+    def new_of(self, ctx: Context, run: Run) -> None:
+        """Say what is new: the worker's log and events, then what became of its checkpoints and answers."""
+        job = ctx.workspace.job(run.id)
+        self._log(job.log)
+        while True:
+            events, offset = read_events(job.events, self._events_offset)
+            for event in events:
+                if event["e"] in TOLD:
+                    self.event(event)
+            if offset == self._events_offset:
+                break
+            self._events_offset = offset
+        for row in checkpoint_rows.list_checkpoints(ctx.db, run.id):
+            told = (row.upload, row.upload_error)
+            if row.upload in {"uploaded", "failed"} and self._uploads.get(row.step) != told:
+                self._uploads[row.step] = told
+                fields = {"step": row.step, "upload": row.upload, "error": row.upload_error, "commit_id": row.commit_id}
+                self.event({"t": ctx.clock(), "e": "upload", **fields})
+        for score in evaluation_rows.of_writer(ctx.db, run.id):
+            key = (score.step, score.benchmark, score.started_at)
+            if score.state != "waiting" and key not in self._evaluations:
+                self._evaluations.add(key)
+                names = ("step", "benchmark", "state", "reason", "protocol", "num_samples", "scores")
+                self.event({"t": score.started_at, "e": "evaluation", **{name: getattr(score, name) for name in names}})
+
+    def _log(self, path: Path) -> None:
+        try:
+            with durable.open_plain(path) as file:
+                file.seek(self._log_offset)
+                while data := file.read(LOG_BYTES):
+                    self._log_offset += len(data)
+                    *lines, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
+                    for line in lines:
+                        self._say(BAR + line.rpartition("\r")[2])
+        except FileNotFoundError:
+            return
+
+
+def run_job(
+    ctx: Context, repo_id: str, run_id: str, *, attempt: int, say: Callable[[str], None], asked: threading.Event
+) -> int:
+    """Train a run of the Hub to its end; 0 where it succeeded or stopped as asked and all of it is on the Hub.
+
+    `asked` is set by SIGTERM.
+    """
+    told = Told(say)
+    try:
+        told.event({"t": ctx.clock(), "e": "phase", "phase": "fetching", "detail": "rows and checkpoint from the Hub"})
+        run = take_up(ctx, repo_id, run_id)
+    except CodexError as error:
+        told.event({"t": ctx.clock(), "e": "end", "state": "failed", "reason": str(error)})
+        return 1
+    run = _stand_by(ctx, run, told, asked, asking_tag(run_id, attempt, "stop"))
+    failed = [row for row in runs.checkpoints(ctx, run.id) if row.upload == "failed"]
+    state, reason = run.state, run.reason
+    if failed and state in {"succeeded", "stopped"}:
+        state = "failed"
+        reason = f"{len(failed)} of its checkpoints did not reach the Hub: {failed[-1].upload_error}"
+    told.event({"t": ctx.clock(), "e": "end", "state": state, "reason": reason})
+    return 0 if state in {"succeeded", "stopped"} else 1
+
+
+def take_up(ctx: Context, repo_id: str, run_id: str) -> Run:
+    """Fetch recipe, rows and, where there is one, the newest checkpoint; queue the run to begin or to go on.
+
+    Raises:
+        HubError: It is not there, or cannot be read.
+        RunError: The run id is not one.
+    """
+    hub, job = ctx.hub(), ctx.workspace.job(run_id)
+    recipe_text = fetch.fetch_recipe(hub, repo_id, run_id)
+    job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not fetch.fetch_rows(hub, repo_id, run_id, job.rows):
+        raise HubNotFoundError("the rows of this run are not on the Hub", where=fetch.rows_repo(repo_id))
+    durable.write_text(job.recipe, recipe_text)
+    try:
+        found = fetch.fetch_run(hub, repo_id, ctx.workspace, run_id=run_id)
+    except HubNotFoundError:
+        return from_hub.insert(ctx, run_id, recipe_text, repo_id)
+    return from_hub.register(ctx, found, repo_id)
+
+
+def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, stop_tag: str) -> Run:
+    is_stopping, look_at = False, 0.0
+    while True:
+        run = runs.show(ctx, run.id)
+        is_over = run.state in FINAL and not _left(ctx, run)
+        told.new_of(ctx, run)
+        if is_over:
+            return run
+        if not is_stopping and ctx.clock() >= look_at:
+            look_at = ctx.clock() + ASKED_EVERY_S
+            if asked.is_set() or _is_asked(ctx, run, stop_tag):
+                is_stopping = True
+                if run.state not in FINAL:
+                    runs.stop(ctx, run.id)
+        if not is_stopping:
+            asked.wait(LOOK_EVERY_S)
+            look_at = 0.0 if asked.is_set() else look_at
+        else:
+            threading.Event().wait(LOOK_EVERY_S)
+
+
+def _left(ctx: Context, run: Run) -> int:
+    rows = runs.checkpoints(ctx, run.id)
+    return sum(row.upload in {"queued", "uploading"} for row in rows) + evaluations.count_waiting(ctx, run.id)
+
+
+def _is_asked(ctx: Context, run: Run, stop_tag: str) -> bool:
+    try:
+        return stop_tag in ctx.hub().tags(fetch.rows_repo(str(run.repo_id)), "dataset")
+    except CodexError:  # it is looked for again
+        return False
