@@ -32,6 +32,8 @@ DRAIN_S = 30.0
 AGAIN_S = 10.0
 """Between two tries of what a busy Hub refused."""
 READ_AGAIN_S = 2.0
+WHOLE_READS = 5
+"""A log without a last word is read so often before it is believed to have none."""
 
 _log = logging.getLogger(__name__)
 
@@ -239,12 +241,16 @@ class _Follower:
         self._mirror.close()
 
     def _read(self) -> None:
+        num_whole = 0
         while not self._closing.is_set():
             try:
                 lines = self._hub().follow_job(self._job.job_id, self._job.namespace)
-                if self._mirror.take(self._until_closed(lines)):
+                num_whole += self._mirror.take(self._until_closed(lines))
+                # huggingface_hub 2.4 takes a stream that breaks off for its end where the Job is over
+                if self._mirror.has_end or num_whole >= WHOLE_READS:
                     self.is_done = True
                     return
+                self._closing.wait(READ_AGAIN_S)
             except CodexError as error:
                 _log.info("the log of %s is read again: %s", self._job.run_id, error)
                 self._closing.wait(READ_AGAIN_S)

@@ -118,10 +118,10 @@ def _store_of_job(db: Database, run: Run, event: Event, now: float) -> None:
             commit_id = _text(event.get("commit_id")) or None
             error = _text(event.get("error"))
             checkpoints.set_upload(db, run.id, step, upload, error=error, commit_id=commit_id)
-        case "evaluation" if step is not None and event.get("state") in {"done", "failed"}:
+        case "evaluation" if step is not None and _text(event.get("state")) in {"done", "failed"}:
             _store_evaluation(db, run, event, step, now)
-        case "end" if event.get("state") in runs.FINAL:
-            runs.update_progress(db, run.id, verdict=END + event["state"], reason=_text(event.get("reason")))
+        case "end" if _text(event.get("state")) in runs.FINAL:
+            runs.update_progress(db, run.id, verdict=END + _text(event["state"]), reason=_text(event.get("reason")))
 
 
 def _store_evaluation(db: Database, run: Run, event: Event, step: int, now: float) -> None:
@@ -132,8 +132,9 @@ def _store_evaluation(db: Database, run: Run, event: Event, step: int, now: floa
     if event["state"] == "failed":
         evaluations.fail(db, row, _text(event.get("reason")))
         return
-    scores = [_score(each) for each in event.get("scores") or [] if isinstance(each, dict)][:MAX_SCORES]
-    evaluations.finish(db, row, [score for score in scores if score])
+    given = event.get("scores")
+    scores = [_score(each) for each in (given if isinstance(given, list) else []) if isinstance(each, dict)]
+    evaluations.finish(db, row, [score for score in scores if score][:MAX_SCORES])
 
 
 def _score(given: dict[str, Any]) -> dict[str, Any]:

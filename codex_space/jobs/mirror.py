@@ -24,8 +24,10 @@ class Mirror:
     def __init__(self, job: JobDir, *, attempt: int, log_offset: int) -> None:
         """Go on after the last event that is in the file already."""
         self._job, self._attempt, self._log_offset = job, attempt, log_offset
-        known = (event for event in iter_events(job.events) if event.get("a") == attempt)
-        self.last = max((event["n"] for event in known if isinstance(event.get("n"), int)), default=0)
+        self.last, self.has_end = 0, False
+        for event in iter_events(job.events):
+            if event.get("a") == attempt and isinstance(event.get("n"), int):
+                self.last, self.has_end = max(self.last, event["n"]), self.has_end or event["e"] == "end"
         self._gap_after = -1
         self._lock = threading.Lock()
         self._is_closed = False
@@ -70,7 +72,7 @@ class Mirror:
                 return False
             fields = {name: value for name, value in event.items() if name not in {"t", "e", "n", "a"}}
             self._events.write(event["e"], event.get("t", 0.0), **fields, n=number, a=self._attempt)
-            self.last = number
+            self.last, self.has_end = number, self.has_end or event["e"] == "end"
             return True
 
     def _write_log(self, line: str) -> None:

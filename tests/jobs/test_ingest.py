@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from codex_space.core.events import EventWriter
 from codex_space.jobs.ingest import read_new_events
-from codex_space.store import checkpoints, metrics, runs
+from codex_space.store import checkpoints, evaluations, metrics, runs
 
 
 @pytest.fixture
@@ -179,3 +180,56 @@ def test_events_that_are_a_pipe_or_a_link_are_not_waited_for_or_followed(bench, 
     path.symlink_to(tmp_path / "victim")
     read_new_events(bench.db, bench.job(taken.run), bench.read(taken.run), now=9.0, to_end=True)
     assert losses(bench, taken.run) == []
+
+
+@pytest.mark.parametrize("event", [
+    {"e": "upload", "step": 2, "upload": "uploaded", "commit_id": "c" * 40},
+    {"e": "end", "state": "succeeded", "reason": "trust me"},
+    {"e": "evaluation", "step": 2, "benchmark": "mbpp", "state": "done", "num_samples": 1, "scores": []},
+])  # fmt: skip
+def test_a_worker_of_this_machine_cannot_speak_for_an_owner(bench, event):
+    db, run = bench.db, bench.submit("ok", repo_id="ada/model")
+    job = bench.job(run)
+    checkpoints.add_checkpoint(db, run.id, 2, created_at=1, size_bytes=1, metrics={}, upload="queued")
+    with EventWriter(job.events) as events:
+        events.write(event["e"], 1.0, **{key: value for key, value in event.items() if key != "e"})
+    run = read_new_events(db, job, run, now=5.0, to_end=True)
+    assert run.verdict == ""
+    assert [row.upload for row in checkpoints.list_checkpoints(db, run.id)] == ["queued"]
+    assert evaluations.of_writer(db, run.id) == []
+
+
+@pytest.mark.parametrize("event", [
+    {"e": "upload", "step": 2, "upload": "queued"},
+    {"e": "upload", "step": 2, "upload": "uploading"},
+    {"e": "upload", "step": 2, "upload": "everywhere"},
+    {"e": "upload", "step": 2, "upload": ["uploaded"]},
+    {"e": "upload", "step": -1, "upload": "uploaded"},
+    {"e": "end", "state": "running"},
+    {"e": "end", "state": {"a": 1}},
+    {"e": "evaluation", "step": 2, "benchmark": "../../etc", "state": "done", "num_samples": 1},
+    {"e": "evaluation", "step": 2, "benchmark": "mbpp", "state": "done", "num_samples": "many", "scores": 3},
+])  # fmt: skip
+def test_an_owner_in_a_job_that_speaks_nonsense_changes_nothing(bench, event):
+    db, run = bench.db, bench.submit("ok", repo_id="ada/model", place="hf-jobs")
+    job = bench.job(run)
+    checkpoints.add_checkpoint(db, run.id, 2, created_at=1, size_bytes=1, metrics={}, upload="none")
+    with EventWriter(job.events) as events:
+        events.write(event["e"], 1.0, **{key: value for key, value in event.items() if key != "e"})
+    run = read_new_events(db, job, run, now=5.0, to_end=True)
+    assert run.verdict == ""
+    assert [row.upload for row in checkpoints.list_checkpoints(db, run.id)] == ["none"]
+    assert evaluations.of_writer(db, run.id) == []
+
+
+def test_the_scores_of_a_job_come_home(bench):
+    db, run = bench.db, bench.submit("ok", repo_id="ada/model", place="hf-jobs")
+    score = {"name": "mbpp", "value": 0.5, "low": 0.4, "high": 0.6}
+    given = {"step": 2, "benchmark": "mbpp", "state": "done", "num_samples": 1, "protocol": "p"}
+    with EventWriter(bench.job(run).events) as events:
+        events.write("evaluation", 1.0, **given, scores=[score, {"name": "x", "value": "high"}, 3])
+        events.write("evaluation", 1.0, **{**given, "step": 4}, scores=3)
+    read_new_events(db, bench.job(run), run, now=5.0, to_end=True)
+    row, empty = evaluations.of_writer(db, run.id)
+    assert (row.state, row.scores) == ("done", [score])
+    assert empty.scores == []
