@@ -53,7 +53,9 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         return [Check(False, "Recipe", f"{error.where}: {error.what}" if error.where else error.what, error.cure)]
     lines = [Check(True, "Recipe", f"kind {getattr(recipe, 'kind', '')}, no unknown keys")]
     if len(texts) > 1:
-        lines.append(Check(True, "Sweep", f"{len(texts)} runs, one after another; what follows is of the first"))
+        is_local = recipe.launch.where == "local"
+        how = "one after another" if is_local else f"{ctx.settings.max_jobs} Jobs at a time, a repository each"
+        lines.append(Check(True, "Sweep", f"{len(texts)} runs, {how}; what follows is of the first"))
     if recipe.datasets:
         lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
     for name in references.benchmarks_of(recipe):

@@ -12,7 +12,7 @@ from codex_space.core import estimate as core
 from codex_space.core.architectures import read_architecture
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.estimate import Estimate, Rows
-from codex_space.core.hardware import Hardware, find_hardware, gpu_facts, make_cpu
+from codex_space.core.hardware import Hardware, find_hardware, gpu_facts, list_hardware, make_cpu
 from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe, parse_recipe
 from codex_space.core.sections import DatasetSection
 from codex_space.core.shapes import Shape, read_shape, shipped_config, shipped_configs
@@ -62,6 +62,17 @@ def refresh_prices(ctx: Context) -> int:
     prices = ctx.hub().prices()
     durable.write_json(ctx.workspace.root / PRICES, {"usd_per_hour": prices, "at": ctx.clock()})
     return len(prices)
+
+
+def list_priced(ctx: Context) -> list[Hardware]:
+    """Return the Hub's machines at the prices it named last, cheapest first."""
+    return sorted((_priced(ctx, one) for one in list_hardware().values()), key=lambda one: one.usd_per_hour)
+
+
+def priced_at(ctx: Context) -> float:
+    """Return when the Hub was asked for its prices last, 0 where it never was."""
+    at = (durable.read_json(ctx.workspace.root / PRICES) or {}).get("at")
+    return float(at) if isinstance(at, int | float) else 0.0
 
 
 def _priced(ctx: Context, machine: Hardware) -> Hardware:

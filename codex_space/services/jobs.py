@@ -1,14 +1,19 @@
 """What is known of the Hugging Face Jobs of this workspace's runs, and what they cost."""
 
+import logging
 from typing import Any
 
-from codex_space.core.errors import RunError
-from codex_space.services import runs
-from codex_space.services.context import Context, renting
+from codex_space.core.errors import HubError, RunError
+from codex_space.core.hardware import Hardware
+from codex_space.services import estimate, runs
+from codex_space.services.context import Context
 from codex_space.store import hub_jobs
 from codex_space.store import runs as run_rows
 from codex_space.store.hub_jobs import HubJob
 from codex_space.store.runs import Run
+
+ASK_PRICES_EVERY_S = 600.0
+_log = logging.getLogger(__name__)
 
 
 def list_jobs(ctx: Context) -> list[dict[str, Any]]:
@@ -64,14 +69,17 @@ def describe(ctx: Context, run_id: str) -> dict[str, Any]:
     return {"run": run.id, "state": run.state, "reason": run.reason, **(brief(ctx, run) or {})}
 
 
-def flavors(ctx: Context) -> dict[str, float]:
-    """Return US dollars an hour of each flavor that Jobs run on now, cheapest first.
+def list_flavors(ctx: Context, *, ask: bool = False) -> list[Hardware]:
+    """Return the machines that Jobs run on, cheapest first, at the prices the Hub named last; with `ask` it is asked anew.
 
-    Raises:
-        HubBusyError: No answer.
+    One that does not answer changes nothing.
     """
-    prices = renting(ctx.settings).hub().job_prices()
-    return dict(sorted(prices.items(), key=lambda item: item[1]))
+    if ask and ctx.clock() - estimate.priced_at(ctx) > ASK_PRICES_EVERY_S:
+        try:
+            estimate.refresh_prices(ctx)
+        except HubError as error:
+            _log.info("prices are as they were: %s", error)
+    return estimate.list_priced(ctx)
 
 
 def _told(run: Run, row: HubJob) -> dict[str, Any]:

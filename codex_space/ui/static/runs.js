@@ -142,11 +142,23 @@
 
   space.widget("runs-head", (element) => {
     const title = el("h2", {}), state = el("span"), line = el("p", { class: "cs-head-line" }), why = el("p", { class: "cs-head-why", hidden: true });
+    const job = el("p", { class: "cs-head-line", hidden: true }), jobFacts = el("span", {}), jobLink = el("a", { class: "cs-link", target: "_blank", rel: "noopener", hidden: true }, "See it on the Hub");
+    job.append(jobFacts, " ", jobLink);
     const bar = el("span", { class: "cs-bar cs-bar-big", role: "progressbar", "aria-label": "Progress of the run", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i"));
-    element.append(el("div", { class: "cs-head" }, el("div", { class: "cs-head-top" }, title, state), line, bar, why));
+    element.append(el("div", { class: "cs-head" }, el("div", { class: "cs-head-top" }, title, state), line, job, bar, why));
+    // Where it trains on a rented machine: which, for how long, and what that has cost so far.
+    const drawJob = (told) => {
+      job.hidden = !told;
+      if (!told) return;
+      const bits = [`HF Jobs${told.flavor ? ` on ${told.flavor}` : ""}`, told.stage.toLowerCase(), told.seconds ? duration(told.seconds) : null, told.usd === null ? null : `$${told.usd.toFixed(2)}`];
+      setText(jobFacts, bits.filter(Boolean).join(" \u00b7 "));
+      jobLink.hidden = !/^https?:\/\//.test(told.url);
+      if (!jobLink.hidden) jobLink.href = told.url;
+    };
     followChosen(element, (body) => {
       const run = body?.run;
       setText(title, run ? run.name : "No run is chosen");
+      drawJob(body?.job);
       state.replaceChildren(...(run ? [badge(run)] : []));
       document.getElementById("runs-tab")?.classList.toggle("cs-norun", !run);
       if (!run) { setText(line, "Curves, checkpoints and log of a run are shown here, live while it trains. Start one on Start or Train."); bar.hidden = true; why.hidden = true; return; }
@@ -241,7 +253,7 @@
         el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", scores.length ? "pass@1" : null, "Size", "Where", ""].filter((name) => name !== null).map((name) => el("th", { scope: "col" }, name)))),
         el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)),
           scores.length ? cell(scores.filter((one) => one.step === row.step).map((one) => el("div", {}, `${(100 * one.value).toFixed(1)} % `, el("span", { class: "cs-faint" }, one.benchmark)))) : null, cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
-          cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : "rotated away"), row.error ? el("small", {}, row.error) : null),
+          cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : body.job ? "in the Job" : "rotated away"), row.error ? el("small", {}, row.error) : null),
           cell(row.on_disk && writes ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
             row.on_disk && writes ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
             row.on_disk && writes ? el("a", { class: "cs-link", href: `#export/run:${id}@step-${row.step}` }, "Export") : null,

@@ -22,7 +22,14 @@ from codex_space.store.runs import FINAL, Run
 from codex_space.ui.errors import message_of, shows_errors
 from codex_space.ui.guard import looks
 from codex_space.ui.tabs import train_take, train_tokens
-from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits, search_choices
+from codex_space.ui.tabs.train_form import (
+    FormFields,
+    form_values,
+    layout_form,
+    read_edits,
+    search_choices,
+    where_choices,
+)
 from codex_space.ui.theme import make_html, widget
 from codex_space.ui.views import estimate as estimate_view
 from codex_space.ui.views import form as form_view
@@ -96,7 +103,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                 needs = make_html(elem_id="train-estimate")
                 hardware = gr.Dropdown(
                     estimate_view.hardware_choices(), value=estimate.THIS_MACHINE, label="Estimated for",
-                    elem_id="train-hardware", info="Only the estimate follows it: the run starts on this machine.",
+                    elem_id="train-hardware", info="Only the estimate follows it; where the run trains is the last field of the form.",
                 )  # fmt: skip
                 with gr.Row():
                     check = gr.Button("Check the tokens", elem_id="train-check", min_width=140)
@@ -190,6 +197,9 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
 
     # not always_last: gradio 6.31 then repeats the first key's text for all that follow
     tab.form.base.key_up(search, None, tab.form.base, trigger_mode="multiple", concurrency_limit=4, **quiet)
+    tab.form.where.focus(
+        lambda: gr.update(choices=where_choices(ctx, ask=True)), None, tab.form.where, concurrency_limit=2, **quiet
+    )
     train_tokens.wire(tab.look, tab.text, tokens)
     train_take.wire(*tab.taken, tab.text, ctx)
     # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.

@@ -10,9 +10,9 @@ from codex_space.core.architectures import list_architectures
 from codex_space.core.errors import HubError
 from codex_space.core.paths import share_dir
 from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
-from codex_space.services import datasets, models, runs
+from codex_space.services import datasets, jobs, models, runs
 from codex_space.services.context import Context
-from codex_space.ui.views.form import EPOCHS, FULL, LORA, QLORA, STEPS, Form, read_form
+from codex_space.ui.views.form import EPOCHS, FULL, HERE, LORA, QLORA, STEPS, Form, read_form
 
 _METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
 _UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
@@ -25,6 +25,7 @@ _KINDS = {
     "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
     "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
     "keep_best": _TRAINING, "patience": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
+    "where": _TRAINING,
 }  # fmt: skip
 
 
@@ -57,6 +58,7 @@ class FormFields:
     repo_id: gr.Textbox
     private: gr.Checkbox
     keep_rows: gr.Checkbox
+    where: gr.Dropdown
 
     @property
     def components(self) -> list[Any]:
@@ -238,6 +240,14 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             info="Lets the run go on when this machine is gone.",
             **show("keep_rows"),
         )
+    made["where"] = gr.Dropdown(
+        where_choices(ctx),
+        label="Where it trains",
+        allow_custom_value=True,
+        info="Here, or on a machine rented from Hugging Face for this run alone, paid by the minute. That needs a repository to "
+        "push to, and the rows kept on the Hub.",
+        **show("where"),
+    )
     return FormFields(**made)
 
 
@@ -264,7 +274,9 @@ def form_values(ctx: Context, form: Form, before: Form | None) -> list[Any]:
 
     A field that the text did not change is left alone, because somebody may be typing in it; None fills all.
     """
-    choices = {"base": _base_choices, "tokenizer": tokenizer_choices, "datasets": dataset_choices}
+    choices = {
+        "base": _base_choices, "tokenizer": tokenizer_choices, "datasets": dataset_choices, "where": where_choices
+    }  # fmt: skip
     updates: list[Any] = []
     for known in fields(FormFields):
         update: dict[str, Any] = {}
@@ -316,6 +328,14 @@ def tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
     fresh = [("learnt from the same rows", "fresh:bpe"), ("single bytes, nothing to learn", "fresh:bytes")]
     made = [run for run in runs.list_runs(ctx, limit=200) if run.kind == "tokenizer" and run.state == "succeeded"]
     return [*[(f"{run.name} (trained here)", f"run:{run.id}") for run in made], *fresh]
+
+
+def where_choices(ctx: Context, *, ask: bool = False) -> list[tuple[str, str]]:
+    """Return (label, value) of this machine and of the machines that Jobs run on, with their prices."""
+    rented = [
+        (f"HF Jobs: {one.label}, ${one.usd_per_hour:.2f} an hour", one.name) for one in jobs.list_flavors(ctx, ask=ask)
+    ]
+    return [("this machine", HERE), *rented]
 
 
 def dataset_choices(ctx: Context) -> list[tuple[str, str]]:

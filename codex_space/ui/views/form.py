@@ -6,11 +6,14 @@ from typing import Any
 import yaml
 
 from codex_space.core.recipe import SCHEMA
+from codex_space.core.sections import LaunchSection
 from codex_space.core.train_fields import train_fields
 from codex_space.core.yaml_text import parse_yaml
 
 FULL, LORA, QLORA = "full", "lora", "qlora"
 EPOCHS, STEPS = "epochs", "steps"
+HERE = "local"
+FLAVOR = LaunchSection().flavor
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Form:
         weights: Shares of several datasets, as typed: `0.7, 0.3`.
         loss_type: One or several losses: `sigmoid, sft`.
         learning_rate: As typed, so that `1e-4` stays what it was.
+        where: This machine (`local`), or the flavor of a Hugging Face Job.
         holdout_percent: Share of the rows kept out of training, 0 to 50.
     """
 
@@ -50,6 +54,7 @@ class Form:
     repo_id: str = ""
     private: bool = True
     keep_rows: bool = False
+    where: str = HERE
 
 
 def read_form(text: str) -> Form:
@@ -95,6 +100,9 @@ def write_form(text: str, form: Form) -> str:
         put(values, "block_size" if form.kind == "pretrain" else "train.max_length", form.max_length)
     if changed.keys() & {"repo_id", "private", "keep_rows"}:
         _put_hub(values, form)
+    if "where" in changed:
+        put(values, "launch.where", None if form.where == HERE else "hf-jobs")
+        put(values, "launch.flavor", None if form.where == HERE else form.where)
     return dump(values)
 
 
@@ -147,7 +155,7 @@ _PLACES = {
 
 
 def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
-    train, kept, hub = (_section(values, name) for name in ("train", "checkpoints", "hub"))
+    train, kept, hub, launch = (_section(values, name) for name in ("train", "checkpoints", "hub", "launch"))
 
     max_steps = train.get("max_steps")
     by_steps = isinstance(max_steps, int | float) and max_steps > 0
@@ -166,6 +174,7 @@ def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
         "repo_id": str(hub.get("repo_id") or ""),
         "private": bool(hub.get("private", True)),
         "keep_rows": bool(hub.get("keep_rows", False)),
+        "where": str(launch.get("flavor", FLAVOR)) if launch.get("where") == "hf-jobs" else HERE,
     }
 
 

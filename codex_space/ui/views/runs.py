@@ -34,7 +34,19 @@ NO_RUN = Actions(*[Action(False, "no run is chosen")] * 5)
 
 def list_entry(run: Run) -> dict[str, Any]:
     """Return what the list draws of a run, in the same shape as the live overview."""
-    names = ("id", "name", "kind", "state", "reason", "step", "max_steps", "created_at", "started_at", "ended_at")
+    names = (
+        "id",
+        "name",
+        "kind",
+        "state",
+        "reason",
+        "step",
+        "max_steps",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "place",
+    )
     return {name: getattr(run, name) for name in names}
 
 
@@ -43,9 +55,7 @@ def actions_of(run: Run, *, resume_blocked: str, resume_step: int) -> Actions:
     over = f"the run has {ENDED_WORDS.get(run.state, run.state)}"
     stopping = "the run is stopping already"
     return Actions(
-        save=Action(True, "Writes a checkpoint and trains on")
-        if run.state == "running"
-        else Action(False, "only a run that is training can save"),
+        save=_save(run),
         stop=_stop(run, over, stopping),
         cancel=Action(False, over)
         if run.state in FINAL
@@ -77,6 +87,14 @@ def render_differences(rows: Iterable[tuple[str, Any, Any]], here: str, there: s
 def choices_of(found: Iterable[Run], leave_out: str = "") -> list[tuple[str, str]]:
     """Return (label, id) of runs for a menu."""
     return [(f"{run.name} · {run.id}", run.id) for run in found if run.id != leave_out]
+
+
+def _save(run: Run) -> Action:
+    if run.place != "local":
+        return Action(False, "a Job saves when its recipe says so; Stop saves too")
+    if run.state != "running":
+        return Action(False, "only a run that is training can save")
+    return Action(True, "Writes a checkpoint and trains on")
 
 
 def _stop(run: Run, over: str, stopping: str) -> Action:
