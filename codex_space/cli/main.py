@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from codex_space import __version__
+from codex_space.core import scrub
 from codex_space.core.errors import CodexError
 
 _RUN_VERBS = {
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         module = importlib.import_module(f"codex_space.cli.{module_name}")
         return getattr(module, function_name)(args)
     except CodexError as error:
-        print(f"codex-space: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"codex-space: {scrub.clean(' '.join(str(error).split()))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -100,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     graded.add_argument("--workers", type=_at_least_1, help="programs run at a time; default: the cores there are")
     _add_json(graded)
+    audited = _command(commands, "audit", "audit:show", "print who did what in this workspace")
+    audited.add_argument("--lines", type=_at_least_1, default=50, help="how many, the newest; default: 50")
+    _add_json(audited)
     for add in (_add_evaluate, _add_new_models, _add_export, _add_runs, _add_data, _add_jobs):
         add(commands)
     return parser

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from codex_space.core import durable
+from codex_space.core import durable, scrub
 
 Event = dict[str, Any]
 
@@ -41,7 +41,7 @@ class EventWriter:
 
     def write(self, e: str, t: float, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
         """Append one event of type `e` at time `t`; NaN and infinity become null."""
-        line = json.dumps({"t": t, "e": e, **_finite(fields)}, ensure_ascii=False)
+        line = scrub.clean(json.dumps({"t": t, "e": e, **_finite(fields)}, ensure_ascii=False))
         os.write(self._fd, line.encode() + b"\n")
 
     def close(self) -> None:

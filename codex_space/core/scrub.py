@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 STARS = "****"
 _KNOWN_FORMS = re.compile(
-    r"\bhf_(?:oauth_)?[A-Za-z0-9_-]{16,}|\bapi_org_[A-Za-z0-9]{20,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}"
-    r"|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"hf_[A-Za-z0-9]{20,}|hf_oauth_[\w.-]{20,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
+    r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"|(?:\b|(?<=[0-9]m))(?:sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16}\b)"  # a colour of the terminal ends in 1m
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from codex_space.core import scrub
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.recipe import RewardRecipe, TrainingRecipe
 from codex_space.core.yaml_text import parse_yaml
@@ -19,7 +20,7 @@ def render_card(recipe: TrainingRecipe, manifest: Manifest, *, repo_id: str, rec
     front = yaml.safe_dump(_front_matter(recipe, manifest), sort_keys=False, allow_unicode=True)
     metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in sorted(manifest.metrics.items()))
     table = f"\n| Metric | Value |\n|---|---|\n{metrics}\n" if metrics else ""
-    return (
+    return scrub.clean(
         f"---\n{front}---\n\n# {_title(recipe, repo_id)}\n\n{_sentence(recipe, manifest)}\n{table}\n"
         f"## Use it\n\n```python\n{_snippet(recipe, manifest, repo_id)}\n```\n\n"
         f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
@@ -37,7 +38,7 @@ def share_recipe(text: str) -> str:
     for value in sorted(_strings(parse_yaml(text)), key=len, reverse=True):
         if _LOCAL.match(value):
             text = text.replace(value, _last_part(value))
-    return text
+    return scrub.clean(text)
 
 
 def _front_matter(recipe: TrainingRecipe, manifest: Manifest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from codex_space.core import scrub
 from codex_space.hub.ollama import use_lines
 
 CARD, CURVES = "README.md", "curves.svg"
@@ -62,7 +63,7 @@ def render_gguf_card(results: Mapping[str, Any], origin: Origin, *, repo_id: str
         _use(results, repo_id),
         _training(origin) if origin.recipe_text else "",
     ]
-    return "\n".join(part for part in parts if part)
+    return scrub.clean("\n".join(part for part in parts if part))
 
 
 def render_curves(losses: Sequence[Point], eval_losses: Sequence[Point]) -> str:

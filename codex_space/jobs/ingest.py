@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any, get_args
 
+from codex_space.core import scrub
 from codex_space.core.events import Event, read_events
 from codex_space.core.job_lines import OWN
 from codex_space.core.paths import JobDir
@@ -174,7 +175,7 @@ def _number(value: Any) -> float | None:  # noqa: ANN401  # any JSON value
 
 
 def _text(value: Any) -> str:  # noqa: ANN401  # any JSON value
-    return _encodable(value)[:MAX_TEXT].strip() if isinstance(value, str) else ""
+    return scrub.clean(_encodable(value))[:MAX_TEXT].strip() if isinstance(value, str) else ""
 
 
 def _encodable(text: str) -> str:

@@ -1,9 +1,10 @@
 """The end of a log as a terminal would show it, never the whole file."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from codex_space.core import durable
+from codex_space.core import durable, scrub
 
 READ_BYTES = 256 << 10
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -21,10 +22,17 @@ def tail(path: Path, *, lines: int = 200, search: str = "") -> str:
         return ""
     if start:
         text = text.partition("\n")[2] or text  # the first line is cut, unless all of it is one line
-    shown = [_fold(line) for line in text.removesuffix("\n").split("\n")]
+    shown = [_fold(line) for line in scrub.clean(text).removesuffix("\n").split("\n")]
     if search:
         shown = [line for line in shown if search.lower() in line.lower()]
     return "\n".join(shown[-lines:]) if lines > 0 else ""
+
+
+def iter_log(path: Path) -> Iterator[str]:
+    """Yield a whole log in parts, for who wants the file; secrets are struck out as in `tail`."""
+    with durable.open_plain(path) as file:
+        while part := file.readline(READ_BYTES):
+            yield scrub.clean(part.decode("utf-8", errors="replace"))
 
 
 def _fold(line: str) -> str:

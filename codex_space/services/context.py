@@ -1,8 +1,11 @@
 """What every service needs, opened once: settings, workspace, database, clock, and the owner where we are it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from codex_space.core import scrub
+from codex_space.core.actor import acting
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import Settings
 from codex_space.hub.client import Hub
@@ -12,9 +15,14 @@ from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.owner import Owner
 from codex_space.jobs.uploads import Uploader
+from codex_space.store import audit
 from codex_space.store.db import Database
 
+MAX_NOTE_CHARS = 300
 SPOOL_BUDGET_BYTES = 50 << 30
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,12 @@ class Context:
         """Let the owner see at once what was just stored; in another process it sees it within half a second."""
         if self.owner is not None:
             self.owner.supervisor.wake()
+
+    def note(self, verb: str, what: str) -> None:
+        """Write down who did what, in the audit log and the program's own."""
+        who, what = acting.get().name, scrub.clean(what)[:MAX_NOTE_CHARS]
+        audit.add(self.db, at=self.clock(), who=who, verb=verb, what=what)
+        _log.info("%s: %s %s", who, verb, what)
 
     def close(self) -> None:
         """Stop the owner's threads (workers run on) and close the database."""
@@ -76,6 +90,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
     Raises:
         WorkspaceError: Another process owns it, or the folder cannot be written.
     """
+    scrub.learn(settings.secrets())
     workspace = Workspace(settings.workspace).make()
     db = Database.open(workspace.database)
     owner = None

@@ -38,7 +38,9 @@ def import_file(
     Raises:
         DataError: File, line and cure of the first thing that is wrong.
     """
-    return catalog.import_file(ctx.workspace, path, name or path.name, ctx.clock(), columns=columns)
+    info = catalog.import_file(ctx.workspace, path, name or path.name, ctx.clock(), columns=columns)
+    ctx.note("add a dataset", info.name)
+    return info
 
 
 def import_hub(
@@ -58,7 +60,9 @@ def import_hub(
                 where=repo_id,
                 cure="Name it as path: in a recipe instead; there all files are read.",
             )
-        return catalog.import_file(ctx.workspace, files[0], repo_id.replace("/", "-"), ctx.clock(), source=repo_id)
+        info = catalog.import_file(ctx.workspace, files[0], repo_id.replace("/", "-"), ctx.clock(), source=repo_id)
+    ctx.note("add a dataset", f"{info.name} from {repo_id}")
+    return info
 
 
 def preview(ctx: Context, name: str, offset: int = 0, limit: int = 20) -> list[dict[str, Any]]:
@@ -81,3 +85,4 @@ def delete(ctx: Context, name: str) -> None:
         if any(section.path == f"dataset:{name}" for section in parse_recipe(run.recipe).datasets):
             raise RunError(f"the run {run.name!r} needs this dataset and has not ended", cure="Stop that run first.")
     catalog.delete_dataset(ctx.workspace, name)
+    ctx.note("delete a dataset", name)

@@ -42,6 +42,7 @@ def register(ctx: Context, found: FetchedRun, repo_id: str) -> Run:
         ctx.db, run.id, found.step, created_at=ctx.clock(), size_bytes=size_bytes, metrics={}, upload="none"
     )
     checkpoint_rows.set_upload(ctx.db, run.id, found.step, "uploaded", commit_id=found.commit_id)
+    ctx.note("go on from the Hub", f"{run.id} from {repo_id}")
     return run
 
 

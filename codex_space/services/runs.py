@@ -2,11 +2,12 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from codex_space.core import durable
-from codex_space.core.errors import RunError
+from codex_space.core import durable, scrub
+from codex_space.core.errors import RecipeError, RunError
 from codex_space.core.paths import new_run_id
 from codex_space.core.recipe import (
     BaseRecipe,
@@ -19,7 +20,7 @@ from codex_space.core.recipe import (
 )
 from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import references
-from codex_space.jobs.tail import tail
+from codex_space.jobs import tail as tail_of
 from codex_space.services import checks, evaluations, exports
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
@@ -37,12 +38,13 @@ def submit(
     """Check a recipe, make its folder and queue it; the same `request_key` gives the same run (double clicks).
 
     Raises:
-        RecipeError: The text is wrong.
+        RecipeError: The text is wrong, or holds a secret.
         RunError: It builds on a run that is not there.
         DataError: A dataset it names is not there.
         HubError: The model cannot be read, or the target repository not written.
     """
     recipe = _absolute_paths(parse_recipe(text, list(overrides)))
+    _refuse_secrets(render_recipe(recipe))
     if isinstance(recipe, EvaluateRecipe):
         recipe = evaluations.pin(ctx, recipe)
     if isinstance(recipe, ExportRecipe):
@@ -69,6 +71,8 @@ def submit(
     )
     if run.id != run_id:  # the press was a repeat: its folder is not needed
         shutil.rmtree(job.root)
+    else:
+        ctx.note("submit", run.id)
     references.keep_asked(ctx.workspace, recipe)  # after its row is there: the owner lets go of what no row names
     ctx.wake()
     return run
@@ -181,7 +185,9 @@ def rename(ctx: Context, run_id: str, name: str) -> None:
     cleaned = " ".join(name.split())
     if not cleaned or len(cleaned) > 80 or not cleaned.isprintable() or set(cleaned) & set("<>&\"'`\\"):
         raise RunError("a name has 1 to 80 letters, digits, spaces, . + - or _", where=repr(name))
-    run_rows.rename_run(ctx.db, show(ctx, run_id).id, cleaned)
+    run = show(ctx, run_id)
+    run_rows.rename_run(ctx.db, run.id, cleaned)
+    ctx.note("rename", f"{run.id} to {cleaned}")
 
 
 def clone_text(ctx: Context, run_id: str) -> str:
@@ -209,6 +215,7 @@ def delete(ctx: Context, run_id: str) -> None:
         raise RunError(f"{len(waiting)} checkpoints wait for their upload", where=run.id, cure="Let them finish first.")
     run_rows.delete_run(ctx.db, run.id)
     shutil.rmtree(ctx.workspace.job(run.id).root, ignore_errors=True)
+    ctx.note("delete", run.id)
 
 
 def checkpoints(ctx: Context, run_id: str) -> list[Checkpoint]:
@@ -226,11 +233,17 @@ def retry_upload(ctx: Context, run_id: str, step: int) -> None:
     if not ctx.workspace.job(run.id).spooled(step).is_dir():
         raise RunError(f"the files of step {step} are no longer on this machine", where=run.id)
     checkpoint_rows.set_upload(ctx.db, run.id, step, "queued")
+    ctx.note("upload again", f"{run.id} step {step}")
 
 
 def log_tail(ctx: Context, run_id: str, *, lines: int = 200, search: str = "") -> str:
     """Return the last lines of the worker's log, those that hold `search` where given."""
-    return tail(ctx.workspace.job(show(ctx, run_id).id).log, lines=lines, search=search)
+    return tail_of.tail(ctx.workspace.job(show(ctx, run_id).id).log, lines=lines, search=search)
+
+
+def iter_log(ctx: Context, run_id: str) -> Iterator[str]:
+    """Yield the whole log of a run that has one, in parts."""
+    return tail_of.iter_log(ctx.workspace.job(run_id).log)
 
 
 def read_samples(ctx: Context, run_id: str, step: int) -> list[dict[str, Any]]:
@@ -266,7 +279,17 @@ def _wish(ctx: Context, run_id: str, verb: Verb) -> None:
 
 def _add_wish(ctx: Context, run: Run, verb: Verb) -> None:
     run_rows.add_wish(ctx.db, run.id, verb, ctx.clock())
+    ctx.note(verb, run.id)
     ctx.wake()
+
+
+def _refuse_secrets(text: str) -> None:
+    """A recipe goes into cards, logs and pages."""
+    if scrub.clean(text) != text:
+        raise RecipeError(
+            "it holds a secret: a token, or the value of a variable that is one",
+            cure="Take it out: recipes go into model cards. Workers get HF_READ_TOKEN from the environment.",
+        )
 
 
 def _repo_id(recipe: BaseRecipe) -> str | None:

@@ -7,6 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import gradio as gr
 
+from codex_space.core import scrub
 from codex_space.core.errors import CodexError
 
 SHOWN_S = 12
@@ -17,9 +18,8 @@ _R = TypeVar("_R")
 
 def message_of(error: CodexError) -> str:
     """Return the error as one line of HTML: where, what, cure."""
-    where = f"<b>{html.escape(error.where)}</b>: " if error.where else ""
-    what = html.escape(error.what.rstrip("."))
-    return f"{where}{what}." + (f" {html.escape(error.cure)}" if error.cure else "")
+    where, what, cure = (html.escape(scrub.clean(part)) for part in (error.where, error.what.rstrip("."), error.cure))
+    return (f"<b>{where}</b>: " if where else "") + f"{what}." + (f" {cure}" if cure else "")
 
 
 def shows_errors(handler: Callable[_P, _R]) -> Callable[_P, _R]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from codex_space.core.errors import CodexError
@@ -64,7 +64,10 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         log = ctx.workspace.job(run.id).log
         if log.is_symlink() or not log.is_file():  # a link could lead to what only this process may read
             return JSONResponse({"what": "the run has written no log yet"}, 404)
-        return FileResponse(log, media_type="text/plain; charset=utf-8", filename=f"{run.id}.log", headers=_PLAIN)
+        named = {"content-disposition": f'attachment; filename="{run.id}.log"'}
+        return StreamingResponse(
+            runs.iter_log(ctx, run.id), media_type="text/plain; charset=utf-8", headers={**_PLAIN, **named}
+        )
 
     return [
         Route("/health", _health, methods=["GET", "HEAD"]),

@@ -11,6 +11,7 @@ from types import FrameType
 import gradio as gr
 from starlette.middleware import Middleware
 
+from codex_space.core import scrub
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.settings import Settings
 from codex_space.services.chat import Chat
@@ -29,6 +30,13 @@ MAX_UPLOAD_SIZE = "4gb"
 NEVER = 1 << 60
 
 _log = logging.getLogger(__name__)
+
+
+class _CleanFormatter(logging.Formatter):
+    """Strikes secrets out of what libraries and tracebacks say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return scrub.clean(super().format(record))
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,9 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
     Raises:
         WorkspaceError: Another process owns the workspace, or the port is taken.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_CleanFormatter("%(asctime)s %(name)s: %(message)s"))
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asked_to_end = threading.Event()
 

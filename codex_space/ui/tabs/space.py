@@ -21,6 +21,7 @@ class SpaceTab:
     storage: gr.HTML
     account: gr.HTML
     access: gr.HTML
+    deeds: gr.HTML
     refresh: gr.Button
 
 
@@ -42,10 +43,13 @@ def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
         with gr.Column(min_width=320, elem_classes="cs-card"):
             make_html("<h3>Access and health</h3>")
             access = make_html(view.render_access(ctx), elem_id="space-access")
+    with gr.Column(elem_classes="cs-card"):
+        make_html("<h3>Who did what</h3>")
+        deeds = make_html("", elem_id="space-audit")
     with gr.Row():
         refresh = gr.Button("Look again", size="sm", scale=0, min_width=130, elem_id="space-refresh")
         make_html(f"<p class=cs-note>codex_space {__version__}, Gradio {gr.__version__}</p>")
-    return SpaceTab(tab, machine, storage, account, access, refresh)
+    return SpaceTab(tab, machine, storage, account, access, deeds, refresh)
 
 
 def wire(tab: SpaceTab, ctx: Context) -> None:
@@ -58,4 +62,5 @@ def wire(tab: SpaceTab, ctx: Context) -> None:
     facts = [tab.machine, tab.storage, tab.access]
     for listen in (tab.tab.select, tab.refresh.click):
         listen(look, None, facts, show_progress="hidden", api_visibility="private")
+        listen(lambda: view.render_audit(ctx), None, tab.deeds, show_progress="hidden", api_visibility="private")
         listen(lambda: view.render_account(ctx), None, tab.account, show_progress="hidden", api_visibility="private")

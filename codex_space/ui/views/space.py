@@ -1,7 +1,10 @@
 """What the Space tab says: facts about machine, storage, Hub account and access, each read when asked."""
 
+from datetime import datetime
+
 from codex_space.core.errors import CodexError
 from codex_space.hub.records import Account
+from codex_space.services import audit
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.ui.views.markup import escape, render_bytes, render_check, render_checks, render_facts
@@ -58,23 +61,43 @@ def account_lines(account: Account) -> list[str]:
 
 
 def render_access(ctx: Context) -> str:
-    """Return who can open this page."""
-    settings = ctx.settings
+    """Return who can open this page and act on it."""
+    settings, who = ctx.settings, []
+    if settings.signs_in:
+        members = f"{settings.space_owner} and members of it who may write there sign in with Hugging Face and act"
+        who.append(render_check(True, "Sign-in", members))
     if settings.password is not None:
-        who = render_check(True, "Password", "everyone who opens the page needs it, and may then do everything here")
+        who.append(render_check(True, "Password", "whoever knows it may do everything here"))
+    if not who:
+        only = f"the page listens on {settings.host}; no password is needed here"
+        who.append(render_check(True, "This machine only", only))
+    elif settings.visitors == "look":
+        who.append(render_check(None, "Visitors", "everybody may look, without the files of models"))
     else:
-        who = render_check(
-            True, "This machine only", f"the page listens on {settings.host}; no password is needed here"
-        )
+        who.append(render_check(True, "Visitors", "nobody else sees anything", "CODEX_SPACE_VISITORS=look shows it."))
     owner = ctx.owner is not None
     return render_checks(
         [
-            who,
+            *who,
             render_check(owner, "Runs", "this process starts and watches them")
             if owner
             else render_check(False, "Runs", "no process watches them", "Start `codex-space serve`."),
         ]
     )
+
+
+def render_audit(ctx: Context) -> str:
+    """Return who did what last."""
+    rows = "".join(
+        f"<tr><td>{datetime.fromtimestamp(deed.at).astimezone():%d %b %H:%M}</td><td>{escape(deed.who)}</td>"
+        f"<td>{escape(deed.verb)}</td><td>{escape(deed.what)}</td></tr>"
+        for deed in audit.read(ctx, limit=20)
+    )
+    if not rows:
+        return "<p class=cs-note>Nothing yet: what people start, stop, rename and delete is written down here.</p>"
+    head = "<tr><th>When</th><th>Who</th><th>Did</th><th>To</th></tr>"
+    more = "<p class=cs-note><code>codex-space audit --json</code> prints all of it.</p>"
+    return f"<div class=cs-scroll><table class=cs-table><thead>{head}</thead><tbody>{rows}</tbody></table></div>{more}"
 
 
 def _size(ctx: Context, folder: str) -> tuple[int, int]:
