@@ -68,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--as",
                 dest="form",
                 default="codex-space",
-                choices=("codex-space", "trl", "python"),
-                help="trl writes YAML for the trl command, python a script; both with rows and model beside them",
+                choices=("codex-space", "trl", "python", "skypilot", "slurm"),
+                help="trl writes YAML for the trl command, python a script, both with rows and model beside them; skypilot and "
+                "slurm write what a cluster of yours trains it with",
             )
             command.add_argument(
                 "--out", type=Path, default=Path("portable"), help="folder for these; default: portable"
@@ -190,6 +191,10 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     compared = _command(verbs, "compare", "runs:compare", "recipe keys in which runs differ, and how each ended")
     compared.add_argument("runs", nargs="+", metavar="RUN")
     _add_json(compared)
+    brought = _command(verbs, "take-up", "runs:take_up", "train the run whose folder was brought into the workspace")
+    brought.add_argument("run", help="its id")
+    brought.add_argument("--ready", action="store_true", help="only make its folder ready for a worker started by hand")
+    _add_json(brought)
     fetched = _command(verbs, "resume-from-hub", "runs:resume_from_hub", "go on with a run whose machine is gone")
     fetched.add_argument("repo_id")
     _add_json(fetched)

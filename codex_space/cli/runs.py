@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from codex_space.cli.follow import follow
 from codex_space.cli.opened import opened
-from codex_space.services import from_hub, runs
+from codex_space.services import brought, from_hub, runs
 from codex_space.services.context import Context
 from codex_space.services.summary import compare as compare_runs
 from codex_space.services.summary import summarize
@@ -78,6 +78,16 @@ def resume_from_hub(args: argparse.Namespace) -> int:
     """Fetch a run from its Hub repository and go on with it."""
     with opened(args, own=True) as ctx:
         return follow(ctx, from_hub.resume_from_hub(ctx, args.repo_id).id, as_json=args.json)
+
+
+def take_up(args: argparse.Namespace) -> int:
+    """Train a run whose folder was brought here, or go on with it."""
+    if args.ready:
+        with opened(args) as ctx:
+            print(brought.make_ready(ctx, args.run))
+        return 0
+    with opened(args, own=True) as ctx:
+        return follow(ctx, brought.take_up(ctx, args.run).id, as_json=args.json)
 
 
 def logs(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
 from codex_space.core.sweep import expand
-from codex_space.services import checks, portable, preflight, runs
+from codex_space.services import checks, cluster, portable, preflight, runs
 from codex_space.services.commands import command_line
 from codex_space.services.tokens import TokenView, describe_counts, render_plain
 
@@ -79,6 +79,9 @@ def show_command(args: argparse.Namespace) -> int:
     text = render_recipe(parse_recipe(_text(args), args.overrides))
     if args.form == "codex-space":
         command = command_line(text)
+    elif args.form in cluster.FORMS:
+        with opened(args) as ctx:
+            command = cluster.export(ctx, text, args.form, args.out)
     else:
         with opened(args) as ctx:
             command = portable.export(ctx, text, args.form, args.out)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from codex_space.core.errors import HubError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
 from codex_space.data.sources import fetch_key, is_hub_id
 from codex_space.hub.cards import share_recipe
+from codex_space.hub.client import Hub
 from codex_space.hub.fetch import fetch_dataset_files, push_rows
 from codex_space.hub.jobs import ATTEMPT_LABEL, RUN_LABEL, JobRequest, JobsHub, JobState
 from codex_space.jobs.launch import READ_TOKEN
@@ -49,9 +50,21 @@ def send_rows(hub: JobsHub, workspace: Workspace, run: Run) -> None:
         DataError: A source cannot be read.
         HubError: The dataset cannot be written, or is public.
     """
+    recipe, job = _recipe(run), workspace.job(run.id)
+    prepare_here(hub, workspace, job, recipe)
+    assert recipe.hub is not None  # noqa: S101  # the recipe's own check
+    push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, recipe_text=recipe_elsewhere(recipe))
+
+
+def prepare_here(hub: Hub, workspace: Workspace, job: JobDir, recipe: BaseRecipe) -> None:
+    """Write a run's rows into its folder, once, as its worker would.
+
+    Raises:
+        DataError: A source cannot be read.
+        HubError: A Hub dataset cannot be fetched.
+    """
     from codex_space.data.prepare import PREPARED, prepare_rows  # noqa: PLC0415  # pyarrow is slow to import
 
-    recipe, job = _recipe(run), workspace.job(run.id)
     fetched = {}
     if not (job.rows / PREPARED).is_file():
         for number, each in enumerate(section for section in recipe.sources if is_hub_id(section.path)):
@@ -59,12 +72,10 @@ def send_rows(hub: JobsHub, workspace: Workspace, run: Run) -> None:
             key = fetch_key(each)
             fetched[key] = fetch_dataset_files(hub, each.path, each.name, each.split, each.revision, into)
     prepare_rows(recipe, workspace.root, job.rows, fetched)
-    assert recipe.hub is not None  # noqa: S101  # the recipe's own check
-    push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, recipe_text=recipe_for_job(recipe))
 
 
-def recipe_for_job(recipe: TrainingRecipe) -> str:
-    """Return the recipe as the Job trains it: on that machine, with no path of this one."""
+def recipe_elsewhere(recipe: BaseRecipe) -> str:
+    """Return the recipe as another machine trains it: there, with no path of this one."""
     values = recipe.model_dump(by_alias=True, exclude_defaults=True)
     ours = ("where", "flavor", "timeout", "namespace")
     launch = {name: value for name, value in values.pop("launch", {}).items() if name not in ours}

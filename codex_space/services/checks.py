@@ -120,16 +120,25 @@ def require_job(ctx: Context, recipe: BaseRecipe) -> None:
         return
     if not ctx.settings.job_image:
         raise HubError("it is not known which image a Job is to run", where="launch.where", cure=IMAGE_CURE)
-    for ref in references.model_references(recipe):
-        if not ref.startswith("fresh:") and not is_hub_id(ref):
-            cure = "Name it by its id on the Hub, or train here with launch.where: local."
-            raise ModelError("a Job cannot read a model that is on this machine alone", where=ref, cure=cure)
+    require_portable_model(recipe)
     repo_id = recipe.hub.repo_id if isinstance(recipe, TrainingRecipe) and recipe.hub else ""
     for other in run_rows.list_runs(ctx.db, limit=1000, states=("queued", *sorted(run_rows.ACTIVE))):
         if other.repo_id == repo_id:
             cure = "Let it end, or set another hub.repo_id."
             raise RunError(f"{other.name!r} pushes to {repo_id} too and has not ended", where=other.id, cure=cure)
     _require_flavor(ctx, recipe.launch.flavor)
+
+
+def require_portable_model(recipe: BaseRecipe) -> None:
+    """Refuse a base model or tokenizer that no other machine could read.
+
+    Raises:
+        ModelError: It is named by a run or a folder of this one.
+    """
+    for ref in references.model_references(recipe):
+        if not ref.startswith("fresh:") and not is_hub_id(ref):
+            cure = "Name it by its id on the Hub, or train it here."
+            raise ModelError("another machine cannot read a model that is on this one alone", where=ref, cure=cure)
 
 
 def _require_flavor(ctx: Context, flavor: str) -> None:

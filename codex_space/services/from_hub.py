@@ -46,7 +46,7 @@ def register(ctx: Context, found: FetchedRun, repo_id: str) -> Run:
     return run
 
 
-def insert(ctx: Context, run_id: str, recipe_text: str, repo_id: str) -> Run:
+def insert(ctx: Context, run_id: str, recipe_text: str, repo_id: str | None) -> Run:
     """Queue a run under the id it has on the Hub.
 
     Raises:

@@ -216,6 +216,7 @@ class Live:
         body = {
             "runs": [{**_brief(run), "spark": self._spark(run)} for run in newest],
             "holder": {**_brief(holder), "eta_s": eta_s} if holder else None,
+            "jobs": run_rows.count_runs(self._ctx.db, states=tuple(sorted(ACTIVE)), place="hf-jobs"),
             "machine": self._machine,
             "ended": list(self._ended),
         }

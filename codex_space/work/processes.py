@@ -28,7 +28,8 @@ def require(recipe: BaseRecipe) -> None:
     """
     import torch
 
-    wanted, on_gpu = recipe.launch.num_processes, torch.cuda.is_available()
+    several = os.environ.get("LOCAL_WORLD_SIZE")  # noqa: TID251  # as above; of several machines it is this one's part
+    wanted, on_gpu = int(several or recipe.launch.num_processes), torch.cuda.is_available()
     there = torch.cuda.device_count() if on_gpu else len(os.sched_getaffinity(0))
     if wanted > max(there, 1):
         what = f"{wanted} processes want {wanted} {'GPUs' if on_gpu else 'CPU cores'}, and this machine has {there}"

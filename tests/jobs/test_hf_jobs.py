@@ -12,7 +12,7 @@ from codex_space.core.recipe import parse_recipe
 from codex_space.hub.jobs import JobsHub
 from codex_space.jobs import hf_jobs
 from codex_space.jobs.hf_jobs import HubJobs
-from codex_space.jobs.hf_start import Renting, recipe_for_job
+from codex_space.jobs.hf_start import Renting, recipe_elsewhere
 from codex_space.store import checkpoints, hub_jobs, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.runs import FINAL
@@ -292,7 +292,7 @@ def test_what_a_job_is_started_with(room):
 
 def test_the_recipe_of_a_job_names_no_path_of_this_machine():
     recipe = parse_recipe(RECIPE.replace("'sample:python-first-chat'", "/home/ada/secret-plans/rows.jsonl"))
-    text = recipe_for_job(recipe)
+    text = recipe_elsewhere(recipe)
     assert "secret-plans" not in text
     assert parse_recipe(text).launch.where == "local"
 

@@ -44,13 +44,14 @@
     introduce(person);
     space.online = (ok) => { lost.hidden = ok; };
     let told = null, watched = null, leave = null;
-    const fill = (run) => {
+    const idle = (jobs) => !jobs ? "Nothing is running" : `${jobs} ${jobs === 1 ? "run trains" : "runs train"} on HF Jobs`;
+    const fill = (run, jobs) => {
       const part = share(run), left = run && run.eta_s ? `, ${duration(run.eta_s)} left` : "";
       const verb = { preflight: "Preparing", running: { evaluate: "Evaluating", export: "Exporting" }[run?.kind] || "Training", stopping: "Stopping" }[run?.state] || "";
-      setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}` : "Nothing is running");
+      setText(holder.querySelector(".cs-holder-text"), run ? `${verb} ${run.name}` : idle(jobs));
       setText(holder.querySelector(".cs-holder-num"), part === null ? "" : `${Math.floor(part * 100)} %${left}`);
       holder.href = run ? `#runs/${run.id}` : "#runs";
-      holder.dataset.state = run?.state || "idle";
+      holder.dataset.state = run?.state || (jobs ? "running" : "idle");
       holder.querySelector("i").style.width = `${(part || 0) * 100}%`;
       document.title = run && part !== null ? `${Math.floor(part * 100)} % \u00b7 codex_space` : "codex_space";
     };
@@ -62,7 +63,7 @@
         leave?.(); watched = now.holder?.id; leave = null;
         if (watched) leave = space.watch(watched, element, (body) => { if (body?.run && body.run.id === watched && !space.isFinal(body.run.state)) fill(body.run); });
       }
-      if (!now.holder) fill(null); else if (!leave) fill(now.holder);
+      if (!now.holder) fill(null, now.jobs); else if (!leave) fill(now.holder);
       if (told === null || now.seq < told) told = now.seq;
       for (const run of now.ended) if (run.seq > told) {
         const [kind, words] = ENDED[run.state] || ["note", `is ${run.state}`];
