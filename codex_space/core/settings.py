@@ -47,6 +47,11 @@ class Settings:
         visitors: What people without the right to act may do: "look", or "nothing".
         job_image: What a Hugging Face Job runs: CODEX_SPACE_JOB_IMAGE, else the image of this Space; empty for neither.
         max_jobs: Most Jobs at a time.
+        autorun: A recipe and its key=value overrides that are queued as soon as the page is up; empty for none.
+        log_format: Of the program's own log: "text", or "json" for one object a line.
+        webhook_url: Where a note goes when a run ends; such an address is a secret itself.
+        webhook_secret: Signs those notes.
+        notice: "discussion" opens one in the run's repository when it ends, "" does not.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
@@ -62,6 +67,11 @@ class Settings:
     visitors: str = "nothing"
     job_image: str = ""
     max_jobs: int = 8
+    autorun: str = ""
+    log_format: str = "text"
+    webhook_url: Secret | None = None
+    webhook_secret: Secret | None = None
+    notice: str = ""
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -75,10 +85,13 @@ class Settings:
         """The account or organisation whose Space this is; empty on a machine of one's own."""
         return (self.space_id or "").partition("/")[0]
 
+    def _held(self) -> tuple[Secret | None, ...]:
+        return self.password, self.hf_token, self.read_token, self.webhook_url, self.webhook_secret
+
     def secrets(self) -> list[str]:
         """Return every value of the environment that nobody may read on a page, in a log or in a card."""
         named = [self.environ[name] for name in self.environ if _IS_SECRET.search(name)]
-        held = [one.reveal() for one in (self.password, self.hf_token, self.read_token) if one is not None]
+        held = [one.reveal() for one in self._held() if one is not None]
         return sorted({text for text in (*named, *held) if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
 
 
@@ -97,11 +110,6 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
             cure="Set it to a free port such as 7860.",
         )
     space_id = _space_id(env)
-    visitors = env.get("CODEX_SPACE_VISITORS") or "nothing"
-    if visitors not in {"look", "nothing"}:
-        raise WorkspaceError(
-            f"{visitors!r} is not what visitors may do", where="CODEX_SPACE_VISITORS", cure="Set it to look or nothing."
-        )
     max_jobs = env.get("CODEX_SPACE_MAX_JOBS") or "8"
     if not max_jobs.isdigit() or not int(max_jobs):
         raise WorkspaceError(
@@ -112,12 +120,17 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "workspace": Path(env.get("CODEX_SPACE_HOME") or "workspace"),
         "host": env.get("GRADIO_SERVER_NAME") or "127.0.0.1",
         "port": int(port_text),
-        "password": Secret(env["CODEX_SPACE_PASSWORD"]) if env.get("CODEX_SPACE_PASSWORD") else None,
+        "password": _secret(env, "CODEX_SPACE_PASSWORD"),
         "hf_token": Secret(token) if token else None,
-        "read_token": Secret(env["HF_READ_TOKEN"]) if env.get("HF_READ_TOKEN") else None,
+        "read_token": _secret(env, "HF_READ_TOKEN"),
         "space_id": space_id,
         "signs_in": space_id is not None and all(env.get(name) for name in _OAUTH),
-        "visitors": visitors,
+        "visitors": _one_of(env, "CODEX_SPACE_VISITORS", "nothing", "look"),
+        "autorun": env.get("CODEX_SPACE_AUTORUN", "").strip(),
+        "log_format": _one_of(env, "CODEX_SPACE_LOG", "text", "json"),
+        "webhook_url": _secret(env, "CODEX_SPACE_WEBHOOK_URL"),
+        "webhook_secret": _secret(env, "CODEX_SPACE_WEBHOOK_SECRET"),
+        "notice": _one_of(env, "CODEX_SPACE_NOTICE", "", "discussion"),
         "job_image": env.get("CODEX_SPACE_JOB_IMAGE") or (f"hf.co/spaces/{space_id}" if space_id else ""),
         "max_jobs": int(max_jobs),
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
@@ -126,6 +139,19 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
     values.update({key: value for key, value in overrides.items() if value is not None})
     values["workspace"] = Path(str(values["workspace"])).expanduser().absolute()
     return Settings(**values)  # type: ignore[arg-type]  # built from the typed names above
+
+
+def _secret(env: Mapping[str, str], name: str) -> Secret | None:
+    return Secret(env[name]) if env.get(name) else None
+
+
+def _one_of(env: Mapping[str, str], name: str, *allowed: str) -> str:
+    """Return a setting's value; the first is what it is where it is not set."""
+    found = env.get(name) or allowed[0]
+    if found not in allowed:
+        others = " or ".join(filter(None, allowed))
+        raise WorkspaceError(f"{found!r} is not what it may be", where=name, cure=f"Set it to {others}.")
+    return found
 
 
 def _space_id(env: Mapping[str, str]) -> str | None:

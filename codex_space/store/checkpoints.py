@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from codex_space.store.db import Database
 
@@ -103,6 +103,12 @@ def due_uploads(db: Database, now: float) -> list[Checkpoint]:
         (now,),
     )
     return [_checkpoint(row) for row in rows]
+
+
+def count_uploads(db: Database) -> dict[str, int]:
+    """Return how many checkpoints are in each state of their upload."""
+    rows = db.query("SELECT upload, count(*) FROM checkpoints GROUP BY upload")
+    return dict.fromkeys(get_args(Upload), 0) | {str(row[0]): int(row[1]) for row in rows}
 
 
 def next_steps_to_upload(db: Database) -> dict[str, int]:

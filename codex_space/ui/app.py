@@ -5,6 +5,7 @@ import gradio as gr
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView
+from codex_space.ui.api import add_api
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import guard_events, looks
 from codex_space.ui.tabs import data, evaluate, export, playground, pretrain, runs, space, start, train
@@ -62,6 +63,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
         space.wire(space_tab, ctx)
         models = {"playground": chat_tab.source, "evaluate": evaluate_tab.source, "export": export_tab.source}
         _wire_links(links, train_tab, data_tab, models, ctx, chat)
+        add_api(ctx)
     guard_events(demo)
     return demo
 

@@ -88,7 +88,7 @@ def _may(handler: Callable[..., Any], event: BlockFunction) -> bool:
     if actor.may >= needs(handler):
         acting.set(actor)  # for whatever the handler writes down
         return True
-    if all(trigger not in _PRESSES for _, trigger in event.targets):
+    if event.targets and all(trigger not in _PRESSES for _, trigger in event.targets):
         return False
     error = AccessError("this is for those who may act here", where=actor.name, cure=actor.why or "Sign in to act.")
     raise gr.Error(message_of(error), title="Not allowed", print_exception=False)

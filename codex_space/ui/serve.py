@@ -11,32 +11,27 @@ from types import FrameType
 import gradio as gr
 from starlette.middleware import Middleware
 
-from codex_space.core import scrub
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.settings import Settings
+from codex_space.services import autorun
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context, open_context
 from codex_space.services.live import REFRESH_S, Live
 from codex_space.services.roles import Roles
 from codex_space.services.tokens import TokenView
+from codex_space.ui import logs
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
 from codex_space.ui.guard import acting_parts
 from codex_space.ui.live_routes import build_routes
 from codex_space.ui.me_route import me_route
+from codex_space.ui.metrics_route import metrics_route
 from codex_space.ui.theme import CSS, HEAD, make_theme
 
 MAX_UPLOAD_SIZE = "4gb"
 NEVER = 1 << 60
 
 _log = logging.getLogger(__name__)
-
-
-class _CleanFormatter(logging.Formatter):
-    """Strikes secrets out of what libraries and tracebacks say."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return scrub.clean(super().format(record))
 
 
 @dataclass(frozen=True)
@@ -62,10 +57,7 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
     Raises:
         WorkspaceError: Another process owns the workspace, or the port is taken.
     """
-    logging.basicConfig(level=logging.INFO)
-    for handler in logging.getLogger().handlers:
-        handler.setFormatter(_CleanFormatter("%(asctime)s %(name)s: %(message)s"))
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logs.set_up(settings.log_format)
     asked_to_end = threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -79,6 +71,7 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
         gc.freeze()  # what start-up made lives as long as the page: no later collection need look at it
         gc.enable()
         _log.info("open %s (workspace %s)", page.url, settings.workspace)
+        autorun.start(ctx)
         try:
             _refresh_until(asked_to_end, page, clock)
         finally:
@@ -115,7 +108,7 @@ def launch(ctx: Context) -> Page:
             mcp_server=False,
             max_file_size=MAX_UPLOAD_SIZE,
             app_kwargs={
-                "routes": [me_route(settings, acting_parts(demo)), *build_routes(ctx, live)],
+                "routes": [me_route(settings, acting_parts(demo)), metrics_route(ctx), *build_routes(ctx, live)],
                 "middleware": [Middleware(AccessMiddleware, settings=settings, roles=roles)],
             },
         )

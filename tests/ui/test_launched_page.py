@@ -140,9 +140,10 @@ def test_no_file_of_this_machine_can_be_downloaded(page, path):
         assert "root:" not in answer.text
 
 
-def test_no_event_of_the_page_is_a_public_tool(page):
+def test_no_event_of_the_page_is_a_public_tool_but_the_named_verbs(page):
     info = page.read("/gradio_api/info")
-    assert (info["named_endpoints"], info["unnamed_endpoints"]) == ({}, {})
+    assert set(info["named_endpoints"]) == {"/train", "/list_runs", "/show_run", "/stop_run", "/resume_run"}
+    assert info["unnamed_endpoints"] == {}
 
 
 def test_no_event_polls(page):
@@ -217,3 +218,23 @@ def test_on_an_open_address_the_password_opens_the_page(tmp_path):
         assert "open sesame" not in page.log.read_text()
     finally:
         assert page.end() == 0
+
+
+def test_a_container_trains_as_soon_as_it_starts_and_says_so_in_json(tmp_path):
+    page = Launched(
+        tmp_path,
+        CODEX_SPACE_AUTORUN="sft/tiny-cpu train.max_steps=2 'name=by itself'",
+        CODEX_SPACE_LOG="json",
+    )
+    try:
+        found = page.read("/api/runs")["runs"]
+        deadline = time.monotonic() + 30
+        while not found and time.monotonic() < deadline:
+            found = page.read("/api/runs")["runs"]
+        assert [run["name"] for run in found] == ["by itself"]
+    finally:
+        page.end()
+    lines = [json.loads(line) for line in page.log.read_text().splitlines() if line.startswith("{")]
+    told = [line for line in lines if "submit" in line["message"]]
+    assert told[0]["who"] == "CODEX_SPACE_AUTORUN"
+    assert {"t", "level", "logger", "message"} <= set(told[0])

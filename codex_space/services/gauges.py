@@ -1,0 +1,35 @@
+"""Numbers for a monitoring system, in Prometheus' text form."""
+
+import shutil
+
+from codex_space.services.context import Context
+from codex_space.store import checkpoints, runs
+
+STATES = tuple(runs.ALLOWED)
+
+
+def render(ctx: Context) -> bytes:
+    """Return runs by state, uploads by state, and the disk."""
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest  # noqa: PLC0415  # slow, and asked for by few
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"codex_space_{name}", text, labels, registry=registry)
+
+    by_state = gauge("runs", "Runs by state", "state")
+    for state in STATES:
+        by_state.labels(state).set(runs.count_runs(ctx.db, states=(state,)))
+    uploads = gauge("checkpoints", "Checkpoints by where they are", "upload")
+    for upload, count in checkpoints.count_uploads(ctx.db).items():
+        uploads.labels(upload).set(count)
+    progress = gauge("run_progress_ratio", "Share of its steps that a run has done", "run", "kind")
+    for run in runs.list_runs(ctx.db, limit=100, states=tuple(runs.ACTIVE)):
+        if run.max_steps:
+            progress.labels(run.id, run.kind).set(run.step / run.max_steps)
+    disk = shutil.disk_usage(ctx.workspace.root)
+    gauge("disk_free_bytes", "Bytes free where the workspace lies").set(disk.free)
+    gauge("disk_size_bytes", "Bytes of the disk where the workspace lies").set(disk.total)
+    owned = gauge("owner", "1 where this process starts and watches runs")
+    owned.set(ctx.owner is not None)
+    return generate_latest(registry)
