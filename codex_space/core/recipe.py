@@ -165,6 +165,27 @@ class TuningRecipe(TrainingRecipe):
     )
 
     @model_validator(mode="after")
+    def _shards_can_train(self) -> "TuningRecipe":
+        config = self.launch.config
+        if config == "ddp":
+            return self
+        if self.launch.num_processes < 2:
+            raise ValueError(
+                f"launch.config {config} shares a model among processes: set launch.num_processes to 2 or more"
+            )
+        if self.model.load_in_4bit:
+            raise ValueError(
+                f"launch.config {config} shares weights of 16 and 32 bits alone: take model.load_in_4bit out"
+            )
+        for name in ("evaluate", "samples"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"launch.config {config} and {name} do not go together: one process writes the answers, and it holds a "
+                    "part of the model only"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _four_bit_needs_lora(self) -> "TuningRecipe":
         if self.model.load_in_4bit and self.lora is None:
             raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")

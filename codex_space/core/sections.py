@@ -241,6 +241,11 @@ class LaunchSection(Section):
         le=64,
         description="Copies of the model that train together, one a GPU (DDP); each step sees this many times the rows, and an epoch's last step is filled up with its first.",
     )
+    config: Literal["ddp", "fsdp2", "zero3"] = Field(
+        default="ddp",
+        description="What several processes hold: ddp each the whole model; fsdp2 (PyTorch) and zero3 (DeepSpeed) a part each, for "
+        "models that one GPU cannot hold.",
+    )
     num_threads: int | None = Field(
         default=None,
         ge=1,

@@ -6,6 +6,7 @@ of `hf auth login` is not looked at; files in the job folder cannot stand in for
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -16,7 +17,7 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
-from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.paths import JobDir, Workspace, share_dir
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe
 from codex_space.jobs import references, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
@@ -24,6 +25,8 @@ from codex_space.jobs.process import Handle, adopt, read_identity
 START_TIMEOUT_S = 30.0
 READ_TOKEN = "HF_READ_TOKEN"  # noqa: S105  # a variable's name
 """Of a token with read scope, for workers that fetch a gated or private repository; the write token never goes to one."""
+SHARDED = ("fsdp2", "zero3")
+"""Values of `launch.config` whose processes hold a part of the model each, by a file in configs/accelerate."""
 PACKAGE_PARENT = Path(__file__).parent.parent.parent
 
 _ALLOWED = re.compile(
@@ -37,12 +40,29 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|KEY|OAUTH", re.IG
 
 
 def worker_command(job: JobDir) -> list[str]:
-    """Return the command that trains what the job folder says, under torchrun where several processes do it together."""
+    """Return the command that trains what the job folder says.
+
+    Several processes do it together under torchrun, or under accelerate where they share the model.
+    """
     worker = ["-m", "codex_space.work", str(job.root)]
-    several = int((durable.read_json(job.launch) or {}).get("num_processes", 1))
+    facts = durable.read_json(job.launch) or {}
+    several, config = int(facts.get("num_processes", 1)), facts.get("config", "ddp")
+    if several > 1 and config in SHARDED:
+        file = share_dir("configs") / "accelerate" / f"{config}.yaml"
+        options = ["--config_file", str(file), "--num_processes", str(several), "--main_process_port", "0"]
+        return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
     if several > 1:
         worker = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={several}", *worker]
     return [sys.executable, *worker]
+
+
+def _require_installed(config: str) -> None:
+    if config == "zero3" and importlib.util.find_spec("deepspeed") is None:
+        raise TrainingError(
+            "DeepSpeed is not installed on this machine",
+            where="launch.config",
+            cure="Install it (pip install deepspeed), or take fsdp2, which needs nothing more.",
+        )
 
 
 def launch_facts(
@@ -53,7 +73,9 @@ def launch_facts(
     Raises:
         ModelError: A checkpoint that the recipe builds on is not there.
         RunError: A run id in the recipe is not one.
+        TrainingError: What `launch.config` needs is not installed.
     """
+    _require_installed(recipe.launch.config)
     earlier = (durable.read_json(job.launch) or {}).get("num_threads")
     usable = num_cores or len(os.sched_getaffinity(0))
     steps = job.checkpoint_steps()
@@ -64,6 +86,7 @@ def launch_facts(
         if isinstance(earlier, int)
         else recipe.launch.num_threads or max(1, usable // recipe.launch.num_processes),
         "num_processes": recipe.launch.num_processes,
+        "config": recipe.launch.config,
         "workspace": str(workspace.root),
         "references": {text: references.resolve_model(workspace, text) for text in named},
         "resume_from_step": steps[-1] if steps else 0,

@@ -20,13 +20,17 @@ RESUME_FILES = ("optimizer.pt", "scheduler.pt", "rng_state.pth", "scaler.pt", "t
 _UNWANTED = ("training_args.bin", "README.md")
 GRADED_LATE = 2
 _RANDOM_STATE = re.compile(r"rng_state_\d+\.pth")
+# What accelerate writes beside the plain weights of a model that several processes share.
+_SHARED_STATE = re.compile(
+    r"(pytorch_model_fsdp|optimizer)(_\d+)?(\.bin|/.+)|global_step\d+/.+|latest|zero_to_fp32\.py"
+)
 _FOLDER = re.compile(r"checkpoint-\d+")
 _STEP_FOLDER = re.compile(r"step-(\d+)")
 
 
 def is_for_resume(name: str) -> bool:
     """Whether only a resume reads this file of a checkpoint; of several processes each has a random state."""
-    return name in RESUME_FILES or bool(_RANDOM_STATE.fullmatch(name))
+    return name in RESUME_FILES or bool(_RANDOM_STATE.fullmatch(name) or _SHARED_STATE.fullmatch(name))
 
 
 def complete(folder: Path, metrics: Mapping[str, float], **facts: Any) -> int:  # noqa: ANN401  # JSON values

@@ -4,10 +4,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
-from codex_space.core.errors import RecipeError
+from codex_space.core.errors import RecipeError, TrainingError
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import BaseRecipe
+
+if TYPE_CHECKING:
+    import torch
 
 
 def count() -> int:
@@ -34,6 +38,22 @@ def require(recipe: BaseRecipe) -> None:
     if wanted > max(there, 1):
         what = f"{wanted} processes want {wanted} {'GPUs' if on_gpu else 'CPU cores'}, and this machine has {there}"
         raise RecipeError(what, where="launch.num_processes", cure=f"Set it to {there}, or take a larger machine.")
+
+
+def require_shared(recipe: BaseRecipe, model: "torch.nn.Module") -> None:
+    """Check that each process holds a part of a model that was to be shared: accelerate falls back to copies silently.
+
+    Raises:
+        TrainingError: No weight of it is in parts.
+    """
+    config = recipe.launch.config
+    is_part = {"fsdp2": lambda weight: hasattr(weight, "placements"), "zero3": lambda weight: hasattr(weight, "ds_id")}
+    if config in is_part and not any(map(is_part[config], model.parameters())):
+        raise TrainingError(
+            f"{config} was asked for and every process holds the whole model",
+            where="launch.config",
+            cure="It takes GPUs, one a process; on CPUs set launch.config: ddp.",
+        )
 
 
 @contextlib.contextmanager

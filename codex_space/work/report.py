@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import TrainOutput
@@ -73,9 +74,15 @@ class Reporter(TrainerCallback):
         """The trainer's own, for an evaluation that a stop left out."""
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: object
     ) -> None:
-        """Fix the pace of checkpoints; counts start where the run goes on."""
+        """Fix the pace of checkpoints; counts start where the run goes on.
+
+        Raises:
+            TrainingError: The model was to be shared among processes and is not.
+        """
+        if isinstance(model := given.get("model"), torch.nn.Module):
+            processes.require_shared(self._recipe, model)
         wanted = self._recipe.checkpoints.every_steps
         self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
         step = state.global_step

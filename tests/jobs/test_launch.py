@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from codex_space.core.errors import TrainingError
+from codex_space.core import durable
+from codex_space.core.errors import RecipeError, TrainingError
+from codex_space.core.paths import JobDir
 from codex_space.core.recipe import parse_recipe
-from codex_space.jobs.launch import launch, launch_facts, worker_environ
+from codex_space.jobs.launch import launch, launch_facts, worker_command, worker_environ
 from codex_space.jobs.process import ASK_KILL, ASK_TERM
 from tests.jobs.conftest import DEADLINE_S, RECIPE
 
@@ -187,3 +190,42 @@ def _carries(entry, marker):
         return marker in (entry / "environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def sharing(config, more=""):
+    text = "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:x'}]\n"
+    return parse_recipe(text + f"launch: {{num_processes: 2, config: {config}}}\n{more}")
+
+
+def test_processes_that_share_a_model_start_under_accelerate_with_its_file(workspace):
+    job = JobDir(workspace.root / "job")
+    job.root.mkdir()
+    facts = launch_facts(sharing("fsdp2"), workspace, job, attempt=1, num_cores=2)
+    durable.write_json(job.launch, facts)
+    command = worker_command(job)
+    assert command[1:3] == ["-m", "accelerate.commands.launch"]
+    file = Path(command[command.index("--config_file") + 1])
+    written = yaml.safe_load(file.read_text())
+    assert (written["distributed_type"], written["fsdp_config"]["fsdp_version"]) == ("FSDP", 2)
+    assert written["fsdp_config"]["fsdp_state_dict_type"] == "FULL_STATE_DICT"
+    assert command[command.index("--num_processes") + 1] == "2"
+
+
+def test_deepspeed_that_is_not_installed_is_one_sentence(workspace, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match=r"DeepSpeed is not installed.*pip install deepspeed"):
+        launch_facts(sharing("zero3"), workspace, JobDir(workspace.root / "job"), attempt=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("launch: {config: fsdp2}\n", "num_processes to 2"),
+        ("launch: {config: fsdp3, num_processes: 2}\n", "fsdp2"),
+        ("launch: {config: fsdp2, num_processes: 2}\nsamples: {}\n", "samples do not go together"),
+        ("launch: {config: zero3, num_processes: 2}\nevaluate: {benchmarks: [mbpp]}\n", "evaluate do not go together"),
+    ],
+)
+def test_what_processes_that_share_a_model_cannot_do_is_refused(text, said):
+    with pytest.raises(RecipeError, match=said):
+        parse_recipe("kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:x'}]\n" + text)

@@ -7,14 +7,20 @@ import sys
 import pytest
 
 from codex_space.core import durable
-from codex_space.core.errors import RecipeError
+from codex_space.core.errors import RecipeError, TrainingError
 from codex_space.core.recipe import parse_recipe
 from codex_space.jobs.launch import launch, marker, worker_command, worker_environ
 from codex_space.jobs.process import find_leftovers, read_identity
-from codex_space.work import processes
+from codex_space.work import checkpoint, processes
 from tests.work.conftest import chat_rows, make_folder, sft_recipe, wait_until
 
 TWO = {"num_processes": 2}
+SHARED = """
+kind: sft
+model: {model_name_or_path: fresh:tiny}
+datasets: [{path: sample:x}]
+launch: {num_processes: 2, config: CONFIG}
+"""
 
 
 def recipe(accumulation, **launched):
@@ -106,3 +112,40 @@ def test_one_process_starts_without_torchrun_and_only_the_first_failure_is_told(
     assert all(processes.is_first_to_fail(job.dir) for _ in range(2))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert [processes.is_first_to_fail(job.dir) for _ in range(2)] == [True, False]
+
+
+@pytest.mark.slow
+def test_a_model_that_was_to_be_shared_and_is_not_is_an_error(tmp_path):
+    """On CPUs accelerate makes copies of it and says nothing."""
+    both = make_folder(tmp_path / "both", recipe(2, **TWO, config="fsdp2"), rows())
+    assert begin(both, config="fsdp2")
+    wait_until(both.dir.exit.is_file, "the end of all processes")
+    assert both.failure["what"] == "fsdp2 was asked for and every process holds the whole model"
+    assert both.failure["where"] == "launch.config"
+    assert both.curve("loss") == []
+    assert both.dir.checkpoint_steps() == []
+
+
+@pytest.mark.parametrize(("config", "name", "value"), [("fsdp2", "placements", ()), ("zero3", "ds_id", 3)])
+def test_a_model_in_parts_is_taken_for_one(config, name, value):
+    import torch
+
+    model = torch.nn.Linear(2, 2)
+    shared = parse_recipe(SHARED.replace("CONFIG", config))
+    with pytest.raises(TrainingError, match="every process holds the whole model"):
+        processes.require_shared(shared, model)
+    setattr(model.weight, name, value)
+    processes.require_shared(shared, model)
+    processes.require_shared(parse_recipe(SHARED.replace("CONFIG", "ddp")), torch.nn.Linear(2, 2))
+
+
+def test_the_state_of_a_shared_model_is_for_a_resume_and_its_weights_for_everybody():
+    for name in (
+        "pytorch_model_fsdp.bin",
+        "optimizer.bin",
+        "optimizer_0/__0_0.distcp",
+        "pytorch_model_fsdp_0/.metadata",
+    ):
+        assert checkpoint.is_for_resume(name), name
+    for name in ("model.safetensors", "adapter_model.safetensors", "optimizer.md", "config.json"):
+        assert not checkpoint.is_for_resume(name), name
