@@ -13,6 +13,7 @@ from codex_space.services.summary import summarize
 from codex_space.store.runs import FINAL, Run
 
 LOOK_EVERY_S = 0.1
+RESUME_S = 10.0
 OK_STATES = {"succeeded", "stopped"}
 
 
@@ -50,6 +51,13 @@ def wait(ctx: Context, run_id: str, *, quiet: bool) -> int:
         print(file=sys.stderr)
     has_no_score = any(one["state"] == "failed" for one in summarize(ctx, run.id)["evaluations"])
     return 1 if run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score) else 0
+
+
+def wait_for_resume(ctx: Context, run_id: str) -> None:
+    """Wait until the owner has queued an ended run again; with no owner about, not for long."""
+    deadline = time.monotonic() + RESUME_S
+    while runs.show(ctx, run_id).state in FINAL and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
 
 
 def _stop_and_keep(ctx: Context, run_id: str) -> Run:

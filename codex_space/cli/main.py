@@ -195,6 +195,11 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     brought.add_argument("run", help="its id")
     brought.add_argument("--ready", action="store_true", help="only make its folder ready for a worker started by hand")
     _add_json(brought)
+    interrupted = _command(
+        verbs, "interrupted", "runs:interrupted", "runs that lost their machine, here and in the Hub"
+    )
+    interrupted.add_argument("--resume-all", action="store_true", help="go on with all that can, and follow them")
+    _add_json(interrupted)
     fetched = _command(verbs, "resume-from-hub", "runs:resume_from_hub", "go on with a run whose machine is gone")
     fetched.add_argument("repo_id")
     _add_json(fetched)

@@ -2,12 +2,14 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 
-from codex_space.cli.follow import follow
+from codex_space.cli.follow import follow, wait_for_resume
 from codex_space.cli.opened import opened
 from codex_space.services import brought, from_hub, runs
 from codex_space.services.context import Context
+from codex_space.services.interrupted import Interrupted, Interruptions
 from codex_space.services.summary import compare as compare_runs
 from codex_space.services.summary import summarize
 
@@ -71,6 +73,7 @@ def resume(args: argparse.Namespace) -> int:
     """Go on with an ended run and follow it."""
     with opened(args, own=True) as ctx:
         run = runs.resume(ctx, args.run)
+        wait_for_resume(ctx, run.id)
         return follow(ctx, run.id, as_json=args.json)
 
 
@@ -88,6 +91,38 @@ def take_up(args: argparse.Namespace) -> int:
         return 0
     with opened(args, own=True) as ctx:
         return follow(ctx, brought.take_up(ctx, args.run).id, as_json=args.json)
+
+
+def interrupted(args: argparse.Namespace) -> int:
+    """Print the runs that lost their machine, and with --resume-all go on with all that can."""
+    with opened(args, own=args.resume_all) as ctx:
+        found = Interruptions(ctx)
+        if ctx.settings.hf_token is not None:
+            found.look()
+        listed, queued, code = found.found(), [], 0
+        if not args.resume_all:
+            _print_interrupted(listed, as_json=args.json)
+            return 0
+        for one in listed:
+            if one.blocked:
+                print(f"{one.run_id}: {one.blocked}", file=sys.stderr)
+                code = 1
+                continue
+            queued.append(found.go_on(one.run_id).id)
+        for run_id in queued:
+            wait_for_resume(ctx, run_id)
+            code = max(code, follow(ctx, run_id, as_json=args.json))
+    return code
+
+
+def _print_interrupted(listed: Sequence[Interrupted], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([vars(one) for one in listed]))
+        return
+    for one in listed:
+        where = f"from step {one.step:,}" if one.step else "from its beginning"
+        told = f"cannot go on: {one.blocked}" if one.blocked else f"goes on {where}"
+        print(f"{one.run_id}  {one.where:<4}  {one.name}  {told}. {one.told}")
 
 
 def logs(args: argparse.Namespace) -> int:

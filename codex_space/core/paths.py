@@ -123,6 +123,16 @@ class JobDir:
         """How the push of the rows to their private dataset ended (JSON)."""
         return self.root / "rows_upload.json"
 
+    @property
+    def announced(self) -> Path:
+        """What the Hub was last told of the run (JSON)."""
+        return self.root / "announced.json"
+
+    @property
+    def rises(self) -> Path:
+        """How often the run went on by itself without getting further (JSON)."""
+        return self.root / "rises.json"
+
     def evaluation(self, step: int, benchmark: str) -> Path:
         """Return the folder of a model's answers to a benchmark at that step: samples, verdicts, results."""
         return self.root / "evaluations" / f"step-{step}" / benchmark
@@ -177,6 +187,11 @@ class Workspace:
     def database(self) -> Path:
         """The SQLite file (WAL, local disk only)."""
         return self.root / "codex_space.db"
+
+    @property
+    def identity(self) -> Path:
+        """A random name of this very folder (JSON), by which its own notes in the Hub are known again."""
+        return self.root / "identity.json"
 
     @property
     def runs(self) -> Path:

@@ -1,7 +1,9 @@
 """The environment, read once into one frozen object; the only module that looks at os.environ."""
 
+import math
 import os
 import re
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,10 @@ _OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROV
 _IS_SECRET = re.compile(r"TOKEN$|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
 _SHORTEST_SECRET = 6
 """A shorter value would be struck out of words that have nothing to do with it."""
+
+
+SPACE_GRACE_S = 20.0
+"""What a Space's container is thought to be given between SIGTERM and its end; the platform does not say."""
 
 
 class Secret:
@@ -52,6 +58,11 @@ class Settings:
         webhook_url: Where a note goes when a run ends; such an address is a secret itself.
         webhook_secret: Signs those notes.
         notice: "discussion" opens one in the run's repository when it ends, "" does not.
+        holder: What this machine is called in the Hub's notes of unfinished runs.
+        resume: Whether interrupted runs go on by themselves at the start of the page (auto), on a click (ask), or the
+            Hub is neither told nor asked of them (off).
+        heartbeat_s: How often the Hub is told that a run is still in hand.
+        grace_s: How long the page, asked to end, lets a run save and send its checkpoint; 0 leaves the run training.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
@@ -72,6 +83,10 @@ class Settings:
     webhook_url: Secret | None = None
     webhook_secret: Secret | None = None
     notice: str = ""
+    holder: str = "this machine"
+    resume: str = "ask"
+    heartbeat_s: float = 300.0
+    grace_s: float = 0.0
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -133,6 +148,10 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "notice": _one_of(env, "CODEX_SPACE_NOTICE", "", "discussion"),
         "job_image": env.get("CODEX_SPACE_JOB_IMAGE") or (f"hf.co/spaces/{space_id}" if space_id else ""),
         "max_jobs": int(max_jobs),
+        "holder": env.get("CODEX_SPACE_HOLDER") or space_id or socket.gethostname() or "this machine",
+        "resume": _one_of(env, "CODEX_SPACE_RESUME", "ask", "auto", "off"),
+        "heartbeat_s": _seconds(env, "CODEX_SPACE_HEARTBEAT_S", 300.0, least=1.0),
+        "grace_s": _seconds(env, "CODEX_SPACE_GRACE_S", SPACE_GRACE_S if space_id else 0.0),
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }
@@ -166,6 +185,21 @@ def _space_id(env: Mapping[str, str]) -> str | None:
     if found is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
         raise WorkspaceError(f"{found!r} is not the id of a Space", where="SPACE_ID", cure="It is owner/name.")
     return found
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float, *, least: float = 0.0) -> float:
+    text = env.get(name) or str(default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= 86_400:
+        raise WorkspaceError(
+            f"{text!r} is not a number of seconds from {least:g} to 86400",
+            where=name,
+            cure="Set it to one, such as 20.",
+        )
+    return value
 
 
 def _stored_token(env: Mapping[str, str]) -> str:

@@ -19,7 +19,8 @@ __all__ = [
     "FetchedRun", "fetch_dataset_files", "fetch_recipe", "fetch_rows", "fetch_run", "make_rows_repo", "push_rows",
     "rows_repo",
 ]  # fmt: skip
-_TAG = re.compile(r"step-(\d+)")
+_TAG = re.compile(r"(?:(\d{8}-\d{6}-[a-z]+-[a-z0-9]{4})-)?step-(\d+)")
+"""The run's id is there where another run's checkpoint of the same step has taken the plain name."""
 _SPARE_BYTES = 256 << 20
 
 
@@ -53,6 +54,8 @@ class RemoteCheckpoint:
 def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = None, *, run_id: str = "") -> FetchedRun:
     """Download a run's newest checkpoint that can be resumed (or that step; of that run) into its job folder.
 
+    Without `run_id` it is the run that the repository's newest checkpoint is of.
+
     The checkpoint folder appears only when every byte is proven; a repeated call uses what is there.
 
     Raises:
@@ -85,18 +88,29 @@ def find_checkpoint(hub: Hub, repo_id: str, step: int | None = None, *, run_id: 
     Raises:
         HubNotFoundError: There is none.
     """
-    tags = {int(match[1]): commit for tag, commit in hub.tags(repo_id).items() if (match := _TAG.fullmatch(tag))}
-    wanted = [step] if step is not None else sorted(tags, reverse=True)
-    for candidate in wanted:
-        if candidate not in tags:
+    for number, named, commit in checkpoint_tags(hub, repo_id):
+        if (step is not None and number != step) or named not in {"", run_id}:
             continue
-        found = read_checkpoint(hub, repo_id, tags[candidate])
-        if found is None or found.manifest.step != candidate or not found.can_resume:
+        found = read_checkpoint(hub, repo_id, commit)
+        if found is None or found.manifest.step != number or not found.can_resume:
             continue
         if not run_id or found.manifest.run_id == run_id:
             return found
     what = f"there is no checkpoint of step {step} to resume from" if step is not None else "no checkpoint to resume"
     raise HubNotFoundError(what, where=repo_id, cure="Only the newest checkpoints carry their resume state.")
+
+
+def checkpoint_tags(hub: Hub, repo_id: str) -> list[tuple[int, str, str]]:
+    """Return (step, the run's id where the tag names it, commit), newest step first.
+
+    Raises:
+        HubNotFoundError: There is no such repository.
+    """
+    tags = hub.tags(repo_id).items()
+    return sorted(
+        ((int(found[2]), found[1] or "", commit) for tag, commit in tags if (found := _TAG.fullmatch(tag))),
+        reverse=True,
+    )
 
 
 def fetch_checkpoint(hub: Hub, repo_id: str, remote: RemoteCheckpoint, target: Path) -> None:

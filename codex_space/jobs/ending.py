@@ -24,6 +24,10 @@ def judge(  # noqa: PLR0911  # one line a case
             return "succeeded", run.reason
         case ("cancel", _, _):
             return "stopped", f"Cancelled.{kept}"
+        case ("yield", _, _):
+            return "stopped", f"Another machine has taken it up and trains it now.{kept}"
+        case ("interrupt", _, _):
+            return "lost", f"It was interrupted: the page was asked to end.{kept}"
         case _ if record is None:
             return "lost", f"Its process vanished: the machine was restarted, or something killed all of it.{kept}"
         case (_, "failed", _):

@@ -1,4 +1,4 @@
-"""The one process that owns a workspace: holds its lock, and runs supervisor, uploader and the watch over Jobs in threads.
+"""The one process that owns a workspace: holds its lock, and runs supervisor, uploader, announcer and the watch over Jobs in threads.
 
 Covered: a second owner is refused; a worker of the same user cannot read this process's memory or environment (it is
 undumpable); a crash in one step is logged and the next step comes. Closing leaves the workers running: the next owner
@@ -25,6 +25,7 @@ from codex_space.store.db import Database
 
 SUPERVISE_EVERY_S = 0.5
 UPLOAD_EVERY_S = 1.0
+ANNOUNCE_EVERY_S = 1.0
 GRADE_EVERY_S = 0.5
 JOBS_EVERY_S = 0.5
 JOIN_S = 10.0
@@ -55,13 +56,15 @@ class Owner:
         *,
         clock: Callable[[], float],
         uploader: Steps | None = None,
+        announcer: Steps | None = None,
         grader: Grader | None = None,
         hub_jobs: HubJobs | None = None,
         command_for: Callable[[JobDir], list[str]] = worker_command,
     ) -> None:
         """Take nothing yet."""
         self._workspace, self._db, self._clock = workspace, db, clock
-        self._uploader, self._grader, self._hub_jobs = uploader, grader, hub_jobs
+        self._uploader, self._announcer = uploader, announcer
+        self._grader, self._hub_jobs = grader, hub_jobs
         self.supervisor = Supervisor(db, workspace, environ=settings.environ, command_for=command_for)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -79,6 +82,8 @@ class Owner:
         self._begin("supervisor", self.supervisor.step, SUPERVISE_EVERY_S, self.supervisor.wait)
         if self._uploader is not None:
             self._begin("uploader", self._uploader.step, UPLOAD_EVERY_S, self._closing.wait)
+        if self._announcer is not None:
+            self._begin("announcer", self._announcer.step, ANNOUNCE_EVERY_S, self._closing.wait)
         if self._grader is not None:
             self._begin("grader", self._grader.step, GRADE_EVERY_S, self._closing.wait)
         if self._hub_jobs is not None:

@@ -157,8 +157,9 @@ class Supervisor:
     def _press(self, run: Run, job: JobDir, handle: Handle, now: float) -> None:
         """Go on ending it, a step harder each time; the intent was stored before the first of these."""
         waited_s = now - (run.intent_at or now)
-        term_at_s, kill_after_s = (STOP_ASK_S, STOP_TERM_S) if run.intent == "stop" else (0.0, CANCEL_TERM_S)
-        if run.intent == "stop":  # a cancelled run is not to save
+        saves = run.intent in {"stop", "interrupt"}
+        term_at_s, kill_after_s = (STOP_ASK_S, STOP_TERM_S) if saves else (0.0, CANCEL_TERM_S)
+        if saves:  # a cancelled run is not to save
             _touch(job.stop_request)
         if waited_s >= term_at_s:
             self._send_once(run, handle, "term", ASK_TERM)

@@ -10,6 +10,7 @@ from codex_space.core.paths import Workspace
 from codex_space.core.settings import Settings
 from codex_space.hub.client import Hub
 from codex_space.hub.jobs import JobsHub
+from codex_space.jobs.announce import Announcer
 from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
@@ -98,7 +99,18 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
         uploader = Uploader(db, workspace, lambda: make_hub(settings), spool_budget_bytes=SPOOL_BUDGET_BYTES)
         grader = Grader(db, workspace)
         hub_jobs = HubJobs(db, workspace, renting(settings))
-        owner = Owner(settings, workspace, db, uploader=uploader, grader=grader, hub_jobs=hub_jobs, clock=clock)
+        tells = settings.resume != "off" and settings.hf_token is not None
+        announcer = Announcer(db, workspace, lambda: make_hub(settings), settings) if tells else None
+        owner = Owner(
+            settings,
+            workspace,
+            db,
+            uploader=uploader,
+            announcer=announcer,
+            grader=grader,
+            hub_jobs=hub_jobs,
+            clock=clock,
+        )
         try:
             owner.start()
         except BaseException:

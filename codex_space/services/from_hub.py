@@ -1,37 +1,171 @@
-"""Take up a run whose machine is gone, from what its Hub repository keeps."""
+"""Take up a run whose machine is gone, from what the Hub keeps: its note, repository and rows."""
 
+import logging
 import shutil
+from dataclasses import replace
 
-from codex_space.core.errors import RunError
+from codex_space.core import durable
+from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError, RunError
+from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.recipe import parse_recipe
 from codex_space.hub import fetch
+from codex_space.hub.client import Hub
 from codex_space.hub.fetch import FetchedRun
+from codex_space.hub.manifest import parse_manifest
+from codex_space.hub.registry import Entry, Registry
+from codex_space.jobs.announce import make_holder
+from codex_space.jobs.replay import replay
+from codex_space.services import checks
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
 from codex_space.store.runs import Run
 
+NO_ROWS = "its rows were not kept on the Hub"
+KEEP_ROWS = "Only a run submitted with hub.keep_rows: true can go on without its machine."
+MAX_CHECKED = 200
+
+_log = logging.getLogger(__name__)
+
 
 def resume_from_hub(ctx: Context, repo_id: str) -> Run:
-    """Fetch recipe, rows and newest checkpoint, and queue the run to go on.
+    """Fetch recipe, rows and newest checkpoint, and queue the run to go on; whoever else trains it has to let go.
 
     Raises:
         HubError: The repository cannot be read, or holds no checkpoint to go on from.
         RunError: It is in this workspace already, or its rows were not kept.
     """
-    hub = ctx.hub()
-    run_id = fetch.find_checkpoint(hub, repo_id).manifest.run_id
+    run_id = fetch.find_checkpoint(ctx.hub(), repo_id).manifest.run_id
+    require_absent(ctx, run_id)
+    note = None
+    try:
+        note = claim(ctx, repo_id.split("/")[0], run_id, force=True)
+    except HubBusyError:
+        raise
+    except HubError as error:  # a token that may read the repository and not the notes
+        _log.warning("the note of %s is left as it is: %s", run_id, error)
+    return bring_back(ctx, repo_id, run_id, note)
+
+
+def require_absent(ctx: Context, run_id: str) -> None:
+    """Refuse a run that is in this workspace.
+
+    Raises:
+        RunError: It is.
+    """
     if run_rows.list_runs(ctx.db, ids=(run_id,)):
         raise RunError("this run is in the workspace already", where=run_id, cure="Resume it from the Runs tab.")
-    found = fetch.fetch_run(hub, repo_id, ctx.workspace)
-    if not found.num_row_files:
-        shutil.rmtree(found.job.root, ignore_errors=True)
-        raise RunError(
-            "its rows were not kept on the Hub",
-            where=repo_id,
-            cure="Only a run submitted with hub.keep_rows: true can go on without its machine.",
-        )
-    return register(ctx, found, repo_id)
+
+
+def claim(
+    ctx: Context, owner: str, run_id: str, *, force: bool = False, rises: tuple[int, int] | None = None
+) -> Entry | None:
+    """Note in the Hub that this workspace has taken the run up; return the note, None where there is none.
+
+    Raises:
+        RunError: Another machine trains it, and `force` was not given.
+        HubBusyError: Another machine wrote at the same moment, or no answer: read again.
+        HubError: As the Hub refuses.
+    """
+    if ctx.settings.resume == "off":
+        return None
+    registry = Registry(ctx.hub(), owner)
+    try:
+        seen = registry.read()
+    except HubNotFoundError:
+        return None
+    entry = seen.entries.get(run_id)
+    if entry is None:
+        return None
+    now = ctx.clock()
+    me = make_holder(ctx.settings, ctx.workspace, now)
+    if not force and entry.holder.keeps_from(me, now):
+        raise RunError(f"{entry.holder.name} trains it", where=run_id, cure="Stop it there first.")
+    mine = replace(entry, holder=me, state="queued", rises=entry.rises if rises is None else rises)
+    registry.write(seen, [mine])
+    return mine
+
+
+def let_go(ctx: Context, note: Entry) -> None:
+    """Say in the Hub that a run was not taken up after all; no answer means that it is found once this falls silent."""
+    registry = Registry(ctx.hub(), note.repo_id.split("/")[0])
+    try:
+        registry.write(registry.read(), [replace(note, holder=replace(note.holder, is_released=True))])
+    except CodexError as error:
+        _log.warning("%s could not be given back: %s", note.run_id, error)
+
+
+def bring_back(ctx: Context, repo_id: str, run_id: str, note: Entry | None) -> Run:
+    """Fetch a run and queue it; one that has no checkpoint on the Hub begins anew where its data can be had.
+
+    Raises:
+        HubError: It cannot be read.
+        RunError: Its rows were not kept.
+        DataError: It has no checkpoint, and its data was on the machine that is gone.
+    """
+    hub = ctx.hub()
+    try:
+        found = fetch.fetch_run(hub, repo_id, ctx.workspace, run_id=run_id)
+    except HubNotFoundError:
+        if note is None:
+            raise
+        found = None
+    job = ctx.workspace.job(run_id)
+    if found and not found.num_row_files:
+        shutil.rmtree(job.root, ignore_errors=True)
+        raise RunError(NO_ROWS, where=repo_id, cure=KEEP_ROWS)
+    text = found.recipe_text if found else note.recipe if note else ""
+    recipe = parse_recipe(text)
+    if found is None:
+        checks.require_sources(ctx, recipe)
+        job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        durable.write_text(job.recipe, text)
+    if note:
+        _write_notes(hub, job, note)
+    on_hub = checkpoints_on_hub(hub, repo_id, run_id)
+    kind, now = str(getattr(recipe, "kind", "")), ctx.clock()
+    name = note.name if note else recipe.name or kind
+    with ctx.db.transaction():
+        run_rows.insert_run(ctx.db, id=run_id, name=name, kind=kind, recipe=text, repo_id=repo_id, now=now)
+        run_rows.update_progress(ctx.db, run_id, attempt=note.attempt if note else 0)
+        run = replay(ctx.db, job, run_rows.read_run(ctx.db, run_id), now=now, on_hub=on_hub)
+    ctx.note("go on from the Hub", f"{run.id} from {repo_id}")
+    ctx.wake()
+    return run
+
+
+def checkpoints_on_hub(hub: Hub, repo_id: str, run_id: str) -> dict[int, str]:
+    """Return step -> commit of the checkpoints there that say they are this run's.
+
+    Raises:
+        HubBusyError: No answer.
+    """
+    try:
+        tags = fetch.checkpoint_tags(hub, repo_id)
+    except HubNotFoundError:
+        return {}
+    found = {}
+    for step, named, commit in tags[:MAX_CHECKED]:
+        if named not in {"", run_id}:
+            continue
+        try:
+            manifest = parse_manifest(hub.read_text(repo_id, MANIFEST, commit), repo_id)
+        except HubBusyError:
+            raise
+        except CodexError:
+            continue
+        if (manifest.run_id, manifest.step) == (run_id, step):
+            found[step] = commit
+    return found
+
+
+def _write_notes(hub: Hub, job: JobDir, note: Entry) -> None:
+    if note.num_threads and not job.launch.exists():
+        durable.write_json(job.launch, {"num_threads": note.num_threads})
+    if note.rises != (0, 0):
+        durable.write_json(job.rises, {"step": note.rises[0], "times": note.rises[1]})
+    if not job.events.exists():
+        Registry(hub, note.repo_id.split("/")[0]).fetch_events(note.run_id, job.events)
 
 
 def register(ctx: Context, found: FetchedRun, repo_id: str) -> Run:

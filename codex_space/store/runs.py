@@ -177,6 +177,7 @@ def update_progress(  # noqa: PLR0913  # the row's columns, by keyword
     verdict: str | None = None,
     reason: str | None = None,
     events_offset: int | None = None,
+    attempt: int | None = None,
 ) -> None:
     """Set what is given; None leaves a column as it is."""
     given = {
@@ -186,6 +187,7 @@ def update_progress(  # noqa: PLR0913  # the row's columns, by keyword
         "verdict": verdict,
         "reason": reason,
         "events_offset": events_offset,
+        "attempt": attempt,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if changes:

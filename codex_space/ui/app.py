@@ -4,7 +4,9 @@ import gradio as gr
 
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
+from codex_space.services.interrupted import Interruptions
 from codex_space.services.tokens import TokenView
+from codex_space.ui import interrupted
 from codex_space.ui.api import add_api
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import guard_events, looks
@@ -22,7 +24,7 @@ class _SignedInPage(gr.Blocks):
         return True
 
 
-def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
+def build(ctx: Context, chat: Chat, tokens: TokenView, interruptions: Interruptions) -> gr.Blocks:
     """Lay out all tabs, then wire them, so that one tab may refer to another's components."""
     demo = (_SignedInPage if ctx.settings.signs_in else gr.Blocks)(
         title="codex_space",
@@ -35,6 +37,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
         links = make_html(value="", html_template="", js_on_load=widget("links", "select"), elem_id="page-links")
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Start", id="start", elem_id="start-tab"):
+                cards = [interrupted.layout("start")]
                 start_tab = start.layout(ctx)
             with gr.Tab("Data", id="data", elem_id="data-tab"):
                 data_tab = data.layout()
@@ -43,6 +46,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
             with gr.Tab("Pretrain", id="pretrain", elem_id="pretrain-tab") as pretrain_item:
                 pretrain_tab = pretrain.layout(pretrain_item, ctx)
             with gr.Tab("Runs", id="runs", elem_id="runs-tab"):
+                cards.append(interrupted.layout("runs"))
                 runs_tab = runs.layout()
             with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab") as evaluate_item:
                 evaluate_tab = evaluate.layout(evaluate_item, chat)
@@ -52,6 +56,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView) -> gr.Blocks:
                 chat_tab = playground.layout(chat_item, chat)
             with gr.Tab("Space", id="space", elem_id="space-tab") as space_item:
                 space_tab = space.layout(space_item, ctx)
+        interrupted.wire(cards, interruptions)
         start.wire(start_tab, demo, ctx)
         data.wire(data_tab, ctx)
         train.wire(train_tab, demo, ctx, tokens)

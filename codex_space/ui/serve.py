@@ -16,6 +16,7 @@ from codex_space.core.settings import Settings
 from codex_space.services import autorun
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context, open_context
+from codex_space.services.interrupted import Interruptions
 from codex_space.services.live import REFRESH_S, Live
 from codex_space.services.roles import Roles
 from codex_space.services.tokens import TokenView
@@ -23,6 +24,7 @@ from codex_space.ui import logs
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
 from codex_space.ui.guard import acting_parts
+from codex_space.ui.interrupted import interrupted_route
 from codex_space.ui.live_routes import build_routes
 from codex_space.ui.me_route import me_route
 from codex_space.ui.metrics_route import metrics_route
@@ -43,9 +45,11 @@ class Page:
     chat: Chat
     tokens: TokenView
     live: Live
+    interruptions: Interruptions
 
     def close(self) -> None:
         """Stop answering and end the processes of playground and token view."""
+        self.interruptions.close()
         self.demo.close(verbose=False)
         self.chat.close()
         self.tokens.close()
@@ -88,8 +92,8 @@ def launch(ctx: Context) -> Page:
         WorkspaceError: The port is taken.
     """
     live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
-    roles = Roles(settings, ctx.clock)
-    demo = build(ctx, chat, tokens)
+    roles, interruptions = Roles(settings, ctx.clock), Interruptions(ctx)
+    demo = build(ctx, chat, tokens, interruptions)
     try:
         _, url, _ = demo.launch(
             server_name=settings.host,
@@ -108,7 +112,12 @@ def launch(ctx: Context) -> Page:
             mcp_server=False,
             max_file_size=MAX_UPLOAD_SIZE,
             app_kwargs={
-                "routes": [me_route(settings, acting_parts(demo)), metrics_route(ctx), *build_routes(ctx, live)],
+                "routes": [
+                    me_route(settings, acting_parts(demo)),
+                    metrics_route(ctx),
+                    *build_routes(ctx, live),
+                    interrupted_route(interruptions),
+                ],
                 "middleware": [Middleware(AccessMiddleware, settings=settings, roles=roles)],
             },
         )
@@ -121,7 +130,8 @@ def launch(ctx: Context) -> Page:
         ) from error
     # gradio 6.31 sums up all events since the start with pandas after each one, for a page we do not open
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER
-    return Page(demo, url, chat, tokens, live)
+    interruptions.start()
+    return Page(demo, url, chat, tokens, live, interruptions)
 
 
 def _refresh_until(asked_to_end: threading.Event, page: Page, clock: Callable[[], float]) -> None:

@@ -21,6 +21,7 @@ _SCRIPTS = (
     "evaluate.js",
     "problems.js",
     "export.js",
+    "interrupted.js",
 )
 _SANS = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 _MONO = ("ui-monospace", "SF Mono", "Cascadia Mono", "Menlo", "DejaVu Sans Mono", "monospace")
