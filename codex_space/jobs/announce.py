@@ -69,11 +69,11 @@ class Announcer:
                 self._try(owner, found, now)
         return bool(due)
 
-    def is_settled(self, run_ids: list[str]) -> bool:
-        """Say whether the Hub knows all there is to say of these runs, or cannot be told."""
-        watched = [run for run in self._watched() if run.id in run_ids and run.repo_id]
+    def is_settled(self) -> bool:
+        """Say whether the Hub knows all there is to say of the runs it was told of, or cannot be told."""
         return not any(
-            self._has_news(run) and (run.repo_id or "").split("/")[0] not in self._not_before for run in watched
+            run.repo_id and self._has_news(run) and run.repo_id.split("/")[0] not in self._not_before
+            for run in self._watched()
         )
 
     def _watched(self) -> list[Run]:
@@ -98,7 +98,8 @@ class Announcer:
         beat_s = self._settings.heartbeat_s
         if run.state in IN_HAND and now - told.at >= beat_s:
             return True
-        return not _is_over(run.state) and now - told.at >= beat_s / GAPS_A_BEAT and self._step_on_hub(run) > told.step
+        gap_s = 0.0 if run.state == "lost" else beat_s / GAPS_A_BEAT
+        return not _is_over(run.state) and now - told.at >= gap_s and self._step_on_hub(run) > told.step
 
     def _has_news(self, run: Run) -> bool:
         told = self._told_of(run)

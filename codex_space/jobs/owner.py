@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,15 +20,18 @@ from codex_space.core.settings import Settings
 from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.launch import worker_command
+from codex_space.jobs.process import read_identity
 from codex_space.jobs.supervisor import Supervisor
-from codex_space.store.checkpoints import reset_uploading
+from codex_space.store.checkpoints import newest_waiting, reset_uploading
 from codex_space.store.db import Database
+from codex_space.store.runs import ACTIVE, Run, list_runs
 
 SUPERVISE_EVERY_S = 0.5
 UPLOAD_EVERY_S = 1.0
 ANNOUNCE_EVERY_S = 1.0
 GRADE_EVERY_S = 0.5
 JOBS_EVERY_S = 0.5
+WIND_DOWN_LOOK_S = 0.05
 JOIN_S = 10.0
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 PR_SET_DUMPABLE = 4
@@ -88,6 +92,32 @@ class Owner:
             self._begin("grader", self._grader.step, GRADE_EVERY_S, self._closing.wait)
         if self._hub_jobs is not None:
             self._begin("jobs", self._hub_jobs.step, JOBS_EVERY_S, self._closing.wait)
+
+    def wind_down(self, grace_s: float, hurry: threading.Event) -> None:
+        """Let what trains save and end, then its newest checkpoint reach the Hub; be done within `grace_s` seconds.
+
+        What has not saved by two thirds of that is killed, so that nothing is left half written when the machine goes.
+        """
+        deadline = time.monotonic() + grace_s
+        self.supervisor.interrupt()
+        self._wait(lambda: not self._active(), deadline - grace_s / 3, hurry)
+        if self._active():
+            self.supervisor.interrupt(kill=True)
+            self._wait(lambda: not self._active(), deadline, hurry)
+        self._wait(lambda: not newest_waiting(self._db) and self._is_told(), deadline, hurry)
+
+    def _active(self) -> list[Run]:
+        local = list_runs(self._db, limit=1000, states=tuple(ACTIVE), place="local")
+        return [run for run in local if read_identity(self._workspace.job(run.id).worker) is not None]
+
+    def _is_told(self) -> bool:
+        is_settled = getattr(self._announcer, "is_settled", None)
+        return is_settled is None or is_settled()
+
+    def _wait(self, condition: Callable[[], bool], deadline: float, hurry: threading.Event) -> None:
+        while time.monotonic() < deadline and not condition():
+            if hurry.wait(WIND_DOWN_LOOK_S):
+                return
 
     def close(self) -> None:
         """End the threads and let go of the lock; workers run on."""

@@ -65,14 +65,19 @@ class Supervisor:
         weakref.finalize(self, os.close, self._wake_fd)  # not in close(): another thread may be about to wake it
         self._gpu_used_bytes = gpu_used_bytes
         self._gpu_before_bytes, self._gpu_waits_until = gpu_used_bytes(), 0.0
+        self._is_ending = self._is_killing = False
         self._release_asked()
 
     def step(self, now: float) -> None:
         """Do whatever is due."""
         self._grant_wishes(now)
+        if self._is_ending:
+            self._interrupt_all(now)
         active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE), place="local")
         for run in active:
             self._watch(run, now)
+        if self._is_ending:
+            return
         if not runs.count_runs(self._db, states=tuple(ACTIVE), place="local") and self._is_gpu_free(now):
             self._start_next(now)
 
@@ -83,6 +88,11 @@ class Supervisor:
             poll.register(fd, select.POLLIN)
         if self._wake_fd in dict(poll.poll(timeout_s * 1000)):
             os.eventfd_read(self._wake_fd)
+
+    def interrupt(self, *, kill: bool = False) -> None:
+        """Start nothing more, and end what trains: with a last checkpoint, or at once. From any thread."""
+        self._is_ending, self._is_killing = True, self._is_killing or kill
+        self.wake()
 
     def wake(self) -> None:
         """End the sleep of `wait`, from any thread."""
@@ -123,6 +133,14 @@ class Supervisor:
             case "save" if run.state == "running" and run.place == "local":
                 _touch(self._workspace.job(run.id).save_request)
 
+    def _interrupt_all(self, now: float) -> None:
+        for run in runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE), place="local"):
+            if not run.intent:
+                with self._db.transaction():
+                    runs.set_intent(self._db, run.id, "interrupt", now)
+                    if run.state != "stopping":
+                        runs.change_state(self._db, run.id, "stopping", now=now)
+
     def _watch(self, run: Run, now: float) -> None:
         """Look at the process first: once it has ended, all it wrote is there to be read."""
         job = self._workspace.job(run.id)
@@ -157,6 +175,8 @@ class Supervisor:
     def _press(self, run: Run, job: JobDir, handle: Handle, now: float) -> None:
         """Go on ending it, a step harder each time; the intent was stored before the first of these."""
         waited_s = now - (run.intent_at or now)
+        if self._is_killing:
+            self._send_once(run, handle, "kill", ASK_KILL)
         saves = run.intent in {"stop", "interrupt"}
         term_at_s, kill_after_s = (STOP_ASK_S, STOP_TERM_S) if saves else (0.0, CANCEL_TERM_S)
         if saves:  # a cancelled run is not to save

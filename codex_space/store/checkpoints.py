@@ -120,6 +120,15 @@ def next_steps_to_upload(db: Database) -> dict[str, int]:
     return {row["run_id"]: row["step"] for row in rows}
 
 
+def newest_waiting(db: Database) -> list[str]:
+    """Return the runs whose newest checkpoint is still to reach the Hub, and may."""
+    rows = db.query(
+        "SELECT run_id FROM checkpoints AS c WHERE upload IN ('queued', 'uploading') AND step = "
+        "(SELECT max(step) FROM checkpoints AS o WHERE o.run_id = c.run_id)"
+    )
+    return [row["run_id"] for row in rows]
+
+
 def reset_uploading(db: Database) -> None:
     """Queue again what was being uploaded when the last owner ended."""
     with db.transaction() as cursor:

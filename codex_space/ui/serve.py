@@ -56,16 +56,16 @@ class Page:
 
 
 def serve(settings: Settings, clock: Callable[[], float]) -> int:
-    """Own the workspace and serve the page until SIGTERM or Ctrl-C; runs go on without it.
+    """Own the workspace and serve the page until SIGTERM or Ctrl-C; runs go on without it, or save and end with it in a container.
 
     Raises:
         WorkspaceError: Another process owns the workspace, or the port is taken.
     """
     logs.set_up(settings.log_format)
-    asked_to_end = threading.Event()
+    asked_to_end, hurry = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        asked_to_end.set()
+        (hurry if asked_to_end.is_set() else asked_to_end).set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
@@ -78,6 +78,8 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
         autorun.start(ctx)
         try:
             _refresh_until(asked_to_end, page, clock)
+            if settings.grace_s and ctx.owner is not None:  # a container takes the workers along
+                ctx.owner.wind_down(settings.grace_s, hurry)
         finally:
             page.close()
     finally:

@@ -192,3 +192,65 @@ def test_waking_a_closed_owner_harms_nothing(make_owner):
     owner.close()
     owner.supervisor.wake()
     owner.close()
+
+
+def test_winding_down_lets_a_run_save_and_marks_it_interrupted(bench, make_owner):
+    owner = make_owner()
+    owner.start()
+    run, waiting = bench.submit("hang"), bench.submit("ok")
+    until(lambda: bench.read(run).step == 1)
+    owner.wind_down(10.0, threading.Event())
+    ended = bench.read(run)
+    assert (ended.state, ended.intent) == ("lost", "")
+    assert "asked to end. It can go on from step 1." in ended.reason
+    assert bench.job(run).checkpoint_steps() == [1]
+    assert bench.alive(run) == []
+    assert bench.read(waiting).state == "queued"  # nothing new is started meanwhile
+
+
+def test_winding_down_ends_a_worker_that_does_not_listen_before_the_grace_is_over(bench, make_owner):
+    owner = make_owner()
+    owner.start()
+    run = bench.submit("ignore-term")
+    until(lambda: bench.read(run).step == 1)
+    began = time.monotonic()
+    owner.wind_down(3.0, threading.Event())
+    assert time.monotonic() - began < 3.5
+    assert bench.read(run).state == "lost"
+    assert bench.alive(run) == []
+
+
+def test_winding_down_with_nothing_to_do_takes_no_time(bench, make_owner):
+    owner = make_owner()
+    owner.start()
+    began = time.monotonic()
+    owner.wind_down(20.0, threading.Event())
+    assert time.monotonic() - began < 1
+
+
+def test_a_second_signal_ends_the_winding_down(bench, make_owner):
+    owner = make_owner()
+    owner.start()
+    run = bench.submit("ignore-term")
+    until(lambda: bench.read(run).step == 1)
+    hurry = threading.Event()
+    hurry.set()
+    began = time.monotonic()
+    owner.wind_down(20.0, hurry)
+    assert time.monotonic() - began < 1
+
+
+def test_winding_down_waits_for_the_newest_upload_alone(bench, make_owner):
+    owner = make_owner()
+    owner.start()
+    run = bench.submit("ok")
+    until(lambda: bench.read(run).state == "succeeded")
+    for step, upload in ((1, "queued"), (9, "queued")):
+        checkpoints.add_checkpoint(bench.db, run.id, step, created_at=1.0, size_bytes=1, metrics={}, upload=upload)
+    thread = threading.Thread(target=owner.wind_down, args=(20.0, threading.Event()))
+    thread.start()
+    thread.join(0.3)
+    assert thread.is_alive()
+    checkpoints.set_upload(bench.db, run.id, 9, "uploaded")
+    thread.join(2)
+    assert not thread.is_alive()
