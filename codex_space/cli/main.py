@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     audited = _command(commands, "audit", "audit:show", "print who did what in this workspace")
     audited.add_argument("--lines", type=_at_least_1, default=50, help="how many, the newest; default: 50")
     _add_json(audited)
-    for add in (_add_evaluate, _add_new_models, _add_export, _add_runs, _add_data, _add_jobs):
+    for add in (_add_evaluate, _add_new_models, _add_export, _add_runs, _add_data, _add_jobs, _add_space):
         add(commands)
     return parser
 
@@ -238,6 +238,33 @@ def _add_jobs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     inside.add_argument("repo_id", help="repository its checkpoints go to")
     inside.add_argument("run", help="its id")
     inside.add_argument("--attempt", type=_at_least_1, default=1, help="which start of the run this is")
+
+
+def _add_space(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "space", "duplicate a Space, and its machine, sleep and pause")
+    copied = _command(verbs, "duplicate", "space:duplicate", "make a private copy of a Space")
+    copied.add_argument("to", metavar="ORG/NAME", help="name of the copy")
+    copied.add_argument("--from", dest="source", default="", metavar="OWNER/NAME", help="default: this Space")
+    copied.add_argument("--hardware", default="", metavar="FLAVOUR", help="such as l4x1; default: the Hub's, cpu-basic")
+    copied.add_argument("--sleep-time", type=int, metavar="S", help="seconds without a request; -1 for never")
+    copied.add_argument(
+        "--secret", action="append", default=[], metavar="NAME", help="asked for; NAME=@VARIABLE takes that variable's"
+    )
+    copied.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="everybody may read it")
+    _add_json(copied)
+    switched = _command(verbs, "hardware", "space:hardware", "run it on another machine; it restarts")
+    switched.add_argument("flavor", metavar="FLAVOUR", help="such as l4x1 or cpu-basic")
+    slept = _command(verbs, "sleep", "space:sleep", "after how many seconds without a request it sleeps")
+    slept.add_argument("seconds", type=int, help="-1 for never")
+    named = {
+        "status": "what it runs on",
+        "pause": "stop it and its price until it is restarted",
+        "restart": "start it again",
+    }
+    plain = [_command(verbs, name, f"space:{name}", text) for name, text in named.items()]
+    for verb in (switched, slept, *plain):
+        verb.add_argument("--space", default="", metavar="OWNER/NAME", help="default: this Space")
+        _add_json(verb)
 
 
 def _group(

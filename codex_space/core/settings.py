@@ -209,6 +209,11 @@ def _stored_token(env: Mapping[str, str]) -> str:
     return path.read_text().strip() if path.is_file() else ""
 
 
+def is_secret_name(name: str) -> bool:
+    """Return whether a variable of this name holds a secret."""
+    return bool(_IS_SECRET.search(name))
+
+
 def read_key(variable: str) -> Secret | None:
     """Return what an environment variable holds, as a secret; None where it is not set."""
     value = os.environ.get(variable, "").strip()  # noqa: TID251  # the one place that reads it

@@ -33,6 +33,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from tests.fakes.hub_jobs import JobRoutes, JobsHost
+from tests.fakes.hub_spaces import SpaceRoutes
 
 LFS_ABOVE_BYTES = 100_000
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".parquet", ".npy")
@@ -191,7 +192,8 @@ class TestHub:
         ]
         routes = [Route(path, view, methods=methods.split()) for methods, path, view in table]
         hardware = [route for route in routes if route.path.endswith("/hardware")]
-        return [*hardware, *JobRoutes(self, RefusalError).routes(), *routes]
+        spaces = SpaceRoutes(self, RefusalError).routes()
+        return [*hardware, *JobRoutes(self, RefusalError).routes(), *spaces, *routes]
 
     async def hardware(self, request: Request) -> Response:
         """Flavours and what a minute of them costs; Jobs have one that Spaces have not."""
