@@ -257,6 +257,12 @@ class LaunchSection(Section):
         description="Try a step on the longest rows first, to measure its memory; auto does so on a GPU.",
     )
 
+    @model_validator(mode="after")
+    def _has_time(self) -> "LaunchSection":
+        if not self.timeout_s:
+            raise ValueError(f"launch.timeout {self.timeout} leaves a Job no time")
+        return self
+
     @property
     def timeout_s(self) -> float:
         """The time limit of a Job in seconds."""

@@ -149,5 +149,7 @@ def asking_tag(run_id: str, attempt: int, what: str) -> str:
 def _state(job: Any) -> JobState:  # noqa: ANN401  # huggingface_hub's JobInfo, imported where used
     stage = getattr(job.status.stage, "value", job.status.stage)
     running = job.durations.running_secs if job.durations else None
+    if running is None and job.started_at and job.finished_at:
+        running = (job.finished_at - job.started_at).total_seconds()
     running_s = float(running) if isinstance(running, int | float) else None
     return JobState(job.id, job.owner.name, job.url, str(stage), str(job.status.message or ""), running_s)

@@ -46,6 +46,7 @@ class HubJobs:
         self._db, self._workspace, self._renting = db, workspace, renting
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="jobs-start")
         self._starting: dict[str, Future[bool]] = {}
+        self._is_closing = False
         self._followers: dict[str, _Follower] = {}
         self._ended_at: dict[str, float] = {}
         self._next: dict[tuple[str, str], float] = {}
@@ -60,11 +61,12 @@ class HubJobs:
             self._start(run, now)
 
     def close(self) -> None:
-        """Let go of the Jobs; they run on."""
+        """Let go of the Jobs; they run on. A start that is under way comes to a halt first: the next owner makes it."""
+        self._is_closing = True
         for follower in self._followers.values():
             follower.close()
         self._followers.clear()
-        self._starter.shutdown(wait=False, cancel_futures=True)
+        self._starter.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, run: Run, now: float) -> None:
         launch = parse_recipe(run.recipe).launch
@@ -82,11 +84,11 @@ class HubJobs:
         self._starting[run.id] = self._starter.submit(self._submit, run)
 
     def _submit(self, run: Run) -> bool:
-        """Return False where the run was cancelled before there was a Job."""
+        """Return False where there is no Job yet: the run was cancelled, or this owner is closing."""
         hub = self._renting.hub()
         self._say(run, "preparing the rows and pushing them to the Hub")
         send_rows(hub, self._workspace, run)
-        if runs.read_run(self._db, run.id).intent:
+        if self._is_closing or runs.read_run(self._db, run.id).intent:
             return False
         self._say(run, "asking the Hub for a machine")
         job = start_job(hub, self._renting, run)

@@ -13,10 +13,12 @@ from codex_space.core.errors import (
     HubError,
     HubGatedError,
     ModelError,
+    RecipeError,
     RunError,
     nearest,
 )
 from codex_space.core.export_tools import require_converter
+from codex_space.core.hardware import list_hardware
 from codex_space.core.paths import share_dir
 from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, ExportRecipe, TrainingRecipe, TuningRecipe, parse_recipe
 from codex_space.core.sections import HubSection
@@ -115,6 +117,7 @@ def require_job(ctx: Context, recipe: BaseRecipe) -> None:
         ModelError: The Job cannot read what it would start from.
         HubError: There is no image, or the Hub has no such flavor.
         RunError: Another run that has not ended pushes to the same repository.
+        RecipeError: The machine has fewer GPUs than the recipe's processes want.
     """
     if recipe.launch.where == "local":
         return
@@ -127,6 +130,12 @@ def require_job(ctx: Context, recipe: BaseRecipe) -> None:
             cure = "Let it end, or set another hub.repo_id."
             raise RunError(f"{other.name!r} pushes to {repo_id} too and has not ended", where=other.id, cure=cure)
     _require_flavor(ctx, recipe.launch.flavor)
+    machine, wanted = list_hardware().get(recipe.launch.flavor), recipe.launch.num_processes
+    if machine and machine.gpu and wanted > machine.num_gpus:
+        what = f"{wanted} processes want {wanted} GPUs, and {machine.label} has {machine.num_gpus}"
+        raise RecipeError(
+            what, where="launch.num_processes", cure="Take a launch.flavor with more, or fewer processes."
+        )
 
 
 def require_portable_model(recipe: BaseRecipe) -> None:

@@ -304,6 +304,7 @@ def test_the_recipe_of_a_job_names_no_path_of_this_machine():
         (("keep_rows: true", "keep_rows: false"), "consent"),
         (("timeout: 1h", "timeout: forever"), "timeout"),
         (("timeout: 1h", "timeout: -1h"), "timeout"),
+        (("timeout: 1h", "timeout: 0h"), "no time"),
         (("flavor: l4x1", "flavor: 'l4x1; rm'"), "flavor"),
         (("timeout: 1h", "namespace: a/b"), "namespace"),
         (("where: hf-jobs", "where: moon"), "local"),

@@ -1,0 +1,101 @@
+"""What is refused before a Job costs anything, and what is told of those there are."""
+
+import pytest
+
+from codex_space.core.errors import CodexError, RunError
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.settings import read_settings
+from codex_space.services import checks, jobs
+from codex_space.services.context import open_context
+from codex_space.store import hub_jobs
+from codex_space.store import runs as run_rows
+
+RECIPE = """
+kind: sft
+model: {model_name_or_path: 'fresh:tiny'}
+datasets: [{path: 'sample:python-first-chat'}]
+hub: {repo_id: ada/there, keep_rows: true}
+launch: {where: hf-jobs, flavor: l4x1}
+"""
+
+
+@pytest.fixture
+def room(hub, tmp_path):
+    environ = {
+        "CODEX_SPACE_HOME": str(tmp_path), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_write",
+        "CODEX_SPACE_JOB_IMAGE": "hf.co/spaces/ada/codex",
+    }  # fmt: skip
+    context = open_context(read_settings(environ), lambda: 1_700_000_000.0, own=False)
+    yield context
+    context.close()
+
+
+def insert(ctx, run_id="20261121-001530-sft-k3f9", **given):
+    values = {"id": run_id, "name": "one", "kind": "sft", "recipe": RECIPE, "repo_id": "ada/there", "now": 1.0}
+    return run_rows.insert_run(ctx.db, **{**values, **given})
+
+
+def test_a_recipe_that_a_job_can_train_passes(room):
+    checks.require_job(room, parse_recipe(RECIPE))
+    (line,) = [line for line in checks.readiness(room, RECIPE) if line.label == "Job"]
+    assert (line.ok, line.detail) == (True, "l4x1 of Hugging Face for at most 4h, paid by your account")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("'fresh:tiny'", "'run:20261121-001530-sft-k3f9'"), "on this one alone"),
+        (("l4x1", "l4x9"), "l4x1"),
+        (("l4x1", "l4x1, num_processes: 4"), "has 1"),
+    ],
+)
+def test_what_would_only_fail_there_is_refused_here(room, change, said):
+    with pytest.raises(CodexError, match=said):
+        checks.require_job(room, parse_recipe(RECIPE.replace(*change)))
+
+
+def test_two_runs_never_push_to_one_repository_at_once(room):
+    insert(room, place="hf-jobs")
+    with pytest.raises(RunError, match="pushes to ada/there too"):
+        checks.require_job(room, parse_recipe(RECIPE))
+
+
+def test_without_an_image_the_cure_is_named(hub, ctx):
+    with pytest.raises(CodexError, match="CODEX_SPACE_JOB_IMAGE"):
+        checks.require_job(ctx, parse_recipe(RECIPE))
+
+
+def test_a_hub_that_does_not_answer_forbids_nothing(room, hub):
+    hub.fail("/api/jobs/hardware", method="GET", status=503)
+    checks.require_job(room, parse_recipe(RECIPE))
+
+
+def test_costs_add_up_over_the_attempts_and_an_unknown_one_makes_the_sum_unknown(room):
+    run = insert(room, place="hf-jobs")
+    assert jobs.brief(room, run)["usd"] is None
+    for attempt in (1, 2):
+        hub_jobs.add_job(room.db, run.id, attempt, flavor="l4x1", timeout_s=60, now=attempt, log_offset=0)
+        hub_jobs.update_job(room.db, run.id, attempt, usd_per_hour=0.9, running_s=400.0, stage="COMPLETED", job_id="j")
+    told = jobs.brief(room, run)
+    assert (told["usd"], told["seconds"]) == (0.2, 800.0)
+    hub_jobs.update_job(room.db, run.id, 2, usd_per_hour=None)
+    assert jobs.brief(room, run)["usd"] is None
+    assert [row["attempt"] for row in jobs.list_jobs(room)] == [2, 1]
+
+
+def test_a_run_of_this_machine_has_no_job(room):
+    run = insert(room)
+    assert jobs.brief(room, run) is None
+    with pytest.raises(RunError, match="trains on this machine"):
+        jobs.require_run_on_jobs(room, run.id)
+
+
+def test_a_column_that_is_not_there_is_never_written(room):
+    with pytest.raises(ValueError, match="no column"):
+        hub_jobs.update_job(room.db, "x", 1, **{"stage = 'x' --": "y"})
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_number_of_jobs_that_is_none_is_refused(text):
+    with pytest.raises(CodexError, match="CODEX_SPACE_MAX_JOBS"):
+        read_settings({"CODEX_SPACE_MAX_JOBS": text})
