@@ -14,7 +14,7 @@ from codex_space.core.sweep import expand
 from codex_space.hub.fetch import rows_repo
 from codex_space.services import jobs, runs
 from codex_space.services.context import open_context
-from codex_space.store import metrics
+from codex_space.store import evaluations, metrics
 from codex_space.store.runs import FINAL
 from tests.e2e.test_hub_runs import RECIPE, REPO, command
 
@@ -191,3 +191,16 @@ def test_submit_leaves_and_another_command_takes_it_up(hub, tmp_path):
     listed = codex_space("jobs", "list")
     assert "succeeded" in listed.stdout
     assert "COMPLETED" in listed.stdout
+
+
+def test_scores_of_a_job_come_home(hub, control_room):
+    ctx = control_room()
+    run = runs.submit(
+        ctx, ON_JOBS + TO_HUB + "evaluate: {benchmarks: [first-steps], every_steps: 12, limit: 3, max_new_tokens: 16}\n"
+    )
+    run = ended(ctx, run.id)
+    assert run.state == "succeeded", run.reason
+    scored = [(row.step, row.state, len(row.scores)) for row in evaluations.of_writer(ctx.db, run.id)]
+    assert [step for step, *_ in scored] == [0, 12, 24]
+    assert {(state, bool(number)) for _, state, number in scored} <= {("done", True), ("failed", False)}
+    assert any(state == "done" for _, state, _ in scored)
