@@ -252,6 +252,13 @@ def _add_space(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     copied.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="everybody may read it")
     _add_json(copied)
+    left = _command(
+        verbs, "leave", "leaving:leave", "move to other hardware, or pause, once runs are saved and uploads done"
+    )
+    left.add_argument("to", metavar="FLAVOR|pause", help="such as l4x1, cpu-basic, or pause")
+    left.add_argument("--yes", action="store_true", help="go on though something lies on this disk only")
+    _command(verbs, "stay", "leaving:stay", "take that back")
+    _add_json(_command(verbs, "money", "leaving:money", "what is spent by month, and the cap"))
     switched = _command(verbs, "hardware", "space:hardware", "run it on another machine; it restarts")
     switched.add_argument("flavor", metavar="FLAVOUR", help="such as l4x1 or cpu-basic")
     slept = _command(verbs, "sleep", "space:sleep", "after how many seconds without a request it sleeps")

@@ -235,6 +235,12 @@ class LaunchSection(Section):
         pattern=r"^\w[\w.-]{0,95}$",
         description="Account or organisation that pays for a Job; empty for the token's own.",
     )
+    max_cost_usd: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="The run is saved and stopped when it has cost this much on a machine that is paid for.",
+    )
     num_processes: int = Field(
         default=1,
         ge=1,

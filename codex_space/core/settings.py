@@ -63,6 +63,11 @@ class Settings:
             Hub is neither told nor asked of them (off).
         heartbeat_s: How often the Hub is told that a run is still in hand.
         grace_s: How long the page, asked to end, lets a run save and send its checkpoint; 0 leaves the run training.
+        accelerator: Flavour of hardware that the Space runs on, such as l4x1; empty on a machine of one's own.
+        monthly_cap_usd: Runs are saved and stopped once this much is spent in a month; None for no cap.
+        when_idle: What the Space does when nothing is left to do: "stay", "cpu" for free hardware, or "pause".
+        idle_minutes: How long nothing has to be left to do.
+        keep_awake: Whether the Space's sleep time is lifted while a run is under way.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         environ: The whole environment, from which workers get an allow-listed part.
     """
@@ -87,6 +92,11 @@ class Settings:
     resume: str = "ask"
     heartbeat_s: float = 300.0
     grace_s: float = 0.0
+    accelerator: str = ""
+    monthly_cap_usd: float | None = None
+    when_idle: str = "stay"
+    idle_minutes: float = 15.0
+    keep_awake: bool = False
     first_model: str = "stdlib"
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -146,6 +156,11 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "webhook_url": _secret(env, "CODEX_SPACE_WEBHOOK_URL"),
         "webhook_secret": _secret(env, "CODEX_SPACE_WEBHOOK_SECRET"),
         "notice": _one_of(env, "CODEX_SPACE_NOTICE", "", "discussion"),
+        "accelerator": _accelerator(env) if space_id else "",
+        "monthly_cap_usd": _number(env, "CODEX_SPACE_MONTHLY_CAP_USD"),
+        "when_idle": _one_of(env, "CODEX_SPACE_WHEN_IDLE", "stay", "cpu", "pause"),
+        "idle_minutes": _number(env, "CODEX_SPACE_IDLE_MINUTES") or 15.0,
+        "keep_awake": _one_of(env, "CODEX_SPACE_KEEP_AWAKE", "0", "1") == "1",
         "job_image": env.get("CODEX_SPACE_JOB_IMAGE") or (f"hf.co/spaces/{space_id}" if space_id else ""),
         "max_jobs": int(max_jobs),
         "holder": env.get("CODEX_SPACE_HOLDER") or space_id or socket.gethostname() or "this machine",
@@ -171,6 +186,26 @@ def _one_of(env: Mapping[str, str], name: str, *allowed: str) -> str:
         others = " or ".join(filter(None, allowed))
         raise WorkspaceError(f"{found!r} is not what it may be", where=name, cure=f"Set it to {others}.")
     return found
+
+
+def _number(env: Mapping[str, str], name: str) -> float | None:
+    """Return a setting that is a number above 0, None where it is not set."""
+    text = env.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 1e9:  # also refuses NaN
+        raise WorkspaceError(f"{text!r} is no number above 0", where=name, cure="Set it to 20, say.")
+    return found
+
+
+def _accelerator(env: Mapping[str, str]) -> str:
+    """The platform says "none" where there is no GPU, and not which of its CPU machines it is; the free one is."""
+    found = env.get("ACCELERATOR", "")
+    return "cpu-basic" if found in {"", "none"} else found
 
 
 def _space_id(env: Mapping[str, str]) -> str | None:

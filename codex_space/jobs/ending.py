@@ -23,7 +23,7 @@ def judge(  # noqa: PLR0911  # one line a case
         case (_, "done", 0):
             return "succeeded", run.reason
         case ("cancel", _, _):
-            return "stopped", f"Cancelled.{kept}"
+            return "stopped", f"{run.intent_reason or 'Cancelled.'}{kept}"
         case ("yield", _, _):
             return "stopped", f"Another machine has taken it up and trains it now.{kept}"
         case ("interrupt", _, _):
@@ -33,7 +33,8 @@ def judge(  # noqa: PLR0911  # one line a case
         case (_, "failed", _):
             return "failed", run.reason
         case (intent, "stopped", 0 | 1):  # torchrun ends with 1 after a signal, though its workers have saved
-            return "stopped", f"{'Stopped as asked' if intent else 'Stopped by a signal from outside'}.{kept}"
+            asked = run.intent_reason or "Stopped as asked."
+            return "stopped", f"{asked if intent else 'Stopped by a signal from outside.'}{kept}"
         case ("stop", _, _):
             return "stopped", f"It did not stop by itself and was ended.{kept}"
     return "failed", f"{_describe(record)}{kept}"

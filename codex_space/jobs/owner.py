@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from codex_space.core.errors import WorkspaceError
@@ -32,6 +32,7 @@ ANNOUNCE_EVERY_S = 1.0
 GRADE_EVERY_S = 0.5
 JOBS_EVERY_S = 0.5
 WIND_DOWN_LOOK_S = 0.05
+OTHERS_EVERY_S = 5.0
 JOIN_S = 10.0
 LOCK_TRIES, LOCK_WAIT_S = 10, 0.05
 PR_SET_DUMPABLE = 4
@@ -63,12 +64,14 @@ class Owner:
         announcer: Steps | None = None,
         grader: Grader | None = None,
         hub_jobs: HubJobs | None = None,
+        others: Mapping[str, Steps] | None = None,
         command_for: Callable[[JobDir], list[str]] = worker_command,
     ) -> None:
         """Take nothing yet."""
         self._workspace, self._db, self._clock = workspace, db, clock
         self._uploader, self._announcer = uploader, announcer
         self._grader, self._hub_jobs = grader, hub_jobs
+        self._others = dict(others or {})
         self.supervisor = Supervisor(db, workspace, environ=settings.environ, command_for=command_for)
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -92,6 +95,8 @@ class Owner:
             self._begin("grader", self._grader.step, GRADE_EVERY_S, self._closing.wait)
         if self._hub_jobs is not None:
             self._begin("jobs", self._hub_jobs.step, JOBS_EVERY_S, self._closing.wait)
+        for name, other in self._others.items():
+            self._begin(name, other.step, OTHERS_EVERY_S, self._closing.wait)
 
     def wind_down(self, grace_s: float, hurry: threading.Event) -> None:
         """Let what trains save and end, then its newest checkpoint reach the Hub; be done within `grace_s` seconds.

@@ -20,6 +20,7 @@ from codex_space.core.recipe import parse_recipe
 from codex_space.jobs import ending, gpu
 from codex_space.jobs.ingest import read_new_events
 from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, worker_command, worker_environ
+from codex_space.jobs.leaving import is_leaving
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
 from codex_space.jobs.references import release_asked
@@ -78,7 +79,8 @@ class Supervisor:
             self._watch(run, now)
         if self._is_ending:
             return
-        if not runs.count_runs(self._db, states=tuple(ACTIVE), place="local") and self._is_gpu_free(now):
+        idle = not runs.count_runs(self._db, states=tuple(ACTIVE), place="local")
+        if idle and self._is_gpu_free(now) and not is_leaving(self._workspace.root):
             self._start_next(now)
 
     def wait(self, timeout_s: float) -> None:
@@ -124,10 +126,11 @@ class Supervisor:
             case "resume" if run.state in FINAL:
                 runs.change_state(self._db, run.id, "queued", now=now)
             case "stop" | "cancel" if run.state == "queued":
-                runs.change_state(self._db, run.id, "stopped", now=now, reason="Taken out of the queue.")
+                runs.change_state(self._db, run.id, "stopped", now=now, reason=wish.reason or "Taken out of the queue.")
             case "stop" | "cancel" if run.state in ACTIVE and run.intent not in {wish.verb, "cancel"}:
                 # before it trains there is nothing to save, and nobody polls for the stop file
-                runs.set_intent(self._db, run.id, "cancel" if run.state == "preflight" else wish.verb, now)
+                verb = "cancel" if run.state == "preflight" else wish.verb
+                runs.set_intent(self._db, run.id, verb, now, wish.reason)
                 if run.state != "stopping":
                     runs.change_state(self._db, run.id, "stopping", now=now)
             case "save" if run.state == "running" and run.place == "local":

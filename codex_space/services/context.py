@@ -10,12 +10,16 @@ from codex_space.core.paths import Workspace
 from codex_space.core.settings import Settings
 from codex_space.hub.client import Hub
 from codex_space.hub.jobs import JobsHub
+from codex_space.hub.space import SpaceHub
 from codex_space.jobs.announce import Announcer
 from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
+from codex_space.jobs.leaving import Leaving
 from codex_space.jobs.owner import Owner
+from codex_space.jobs.spending import Spending
 from codex_space.jobs.uploads import Uploader
+from codex_space.services.prices import price_of
 from codex_space.store import audit
 from codex_space.store.db import Database
 
@@ -50,6 +54,10 @@ class Context:
         if self.owner is not None:
             self.owner.supervisor.wake()
 
+    def usd_per_hour(self) -> float:
+        """Return what this machine costs; 0 for one of one's own."""
+        return price_of(self.workspace, self.settings.accelerator)
+
     def note(self, verb: str, what: str) -> None:
         """Write down who did what, in the audit log and the program's own."""
         who, what = acting.get().name, scrub.clean(what)[:MAX_NOTE_CHARS]
@@ -67,6 +75,12 @@ def make_hub(settings: Settings) -> Hub:
     """Return a Hub client for these settings."""
     token = settings.hf_token.reveal() if settings.hf_token else None
     return Hub(token, endpoint=settings.environ.get("HF_ENDPOINT"))
+
+
+def space_hub(settings: Settings) -> SpaceHub:
+    """Return a Hub client that looks after Spaces."""
+    token = settings.hf_token.reveal() if settings.hf_token else None
+    return SpaceHub(token, endpoint=settings.environ.get("HF_ENDPOINT"))
 
 
 def renting(settings: Settings) -> Renting:
@@ -101,6 +115,12 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
         hub_jobs = HubJobs(db, workspace, renting(settings))
         tells = settings.resume != "off" and settings.hf_token is not None
         announcer = Announcer(db, workspace, lambda: make_hub(settings), settings) if tells else None
+        spending = Spending(
+            db,
+            usd_per_hour=lambda: price_of(workspace, settings.accelerator),
+            monthly_cap_usd=settings.monthly_cap_usd,
+        )
+        leaving = Leaving(db, workspace.root, settings, lambda: space_hub(settings))
         owner = Owner(
             settings,
             workspace,
@@ -109,6 +129,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             announcer=announcer,
             grader=grader,
             hub_jobs=hub_jobs,
+            others={"spending": spending, "leaving": leaving},
             clock=clock,
         )
         try:

@@ -3,7 +3,6 @@
 import functools
 import json
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,9 @@ from codex_space.data import catalog, sources
 from codex_space.jobs import references
 from codex_space.services import models
 from codex_space.services.context import Context
+from codex_space.services.prices import PRICES, priced
 
 THIS_MACHINE = "this"
-PRICES = "hardware_prices.json"
-"""In the workspace: what the Hub's machines cost when it was asked."""
 BYTES_PER_TOKEN = 3.3
 """Of source code with chat around it, in tokenizers of 32,000 to 150,000 entries; measured between 2.9 and 3.7."""
 MAX_READ_BYTES = 64 << 20
@@ -37,7 +35,7 @@ def estimate(ctx: Context, text: str, *, overrides: list[str] | None = None, har
         RecipeError: The recipe, or the name of the hardware, is wrong.
         ModelError: The model's sizes cannot be known.
     """
-    machine = this_machine(ctx) if hardware == THIS_MACHINE else _priced(ctx, find_hardware(hardware))
+    machine = this_machine(ctx) if hardware == THIS_MACHINE else priced(ctx.workspace, find_hardware(hardware))
     recipe = parse_recipe(text, overrides)
     if not isinstance(recipe, TuningRecipe | PretrainRecipe):
         return core.estimate(recipe, _fresh("tiny", 259), machine, None)  # refused there, in its words
@@ -66,19 +64,13 @@ def refresh_prices(ctx: Context) -> int:
 
 def list_priced(ctx: Context) -> list[Hardware]:
     """Return the Hub's machines at the prices it named last, cheapest first."""
-    return sorted((_priced(ctx, one) for one in list_hardware().values()), key=lambda one: one.usd_per_hour)
+    return sorted((priced(ctx.workspace, one) for one in list_hardware().values()), key=lambda one: one.usd_per_hour)
 
 
 def priced_at(ctx: Context) -> float:
     """Return when the Hub was asked for its prices last, 0 where it never was."""
     at = (durable.read_json(ctx.workspace.root / PRICES) or {}).get("at")
     return float(at) if isinstance(at, int | float) else 0.0
-
-
-def _priced(ctx: Context, machine: Hardware) -> Hardware:
-    """Return a flavour at the price the Hub named last."""
-    known = (durable.read_json(ctx.workspace.root / PRICES) or {}).get("usd_per_hour", {}).get(machine.name)
-    return replace(machine, usd_per_hour=known) if isinstance(known, int | float) and known >= 0 else machine
 
 
 def this_machine(ctx: Context) -> Hardware:

@@ -23,6 +23,7 @@ from codex_space.jobs import references
 from codex_space.jobs import tail as tail_of
 from codex_space.services import checks, evaluations, exports
 from codex_space.services.context import Context
+from codex_space.services.money import require_money
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
 from codex_space.store.checkpoints import Checkpoint
@@ -49,6 +50,7 @@ def submit(
         recipe = evaluations.pin(ctx, recipe)
     if isinstance(recipe, ExportRecipe):
         recipe = exports.pin(ctx, recipe)
+    require_money(ctx)
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     checks.require_job(ctx, recipe)

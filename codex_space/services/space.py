@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from codex_space.core.errors import HubError, WorkspaceError
 from codex_space.core.hardware import find_hardware, list_hardware
 from codex_space.core.settings import is_secret_name
-from codex_space.hub.space import Copied, Copying, Runtime, SpaceHub
-from codex_space.services.context import Context
+from codex_space.hub.space import Copied, Copying, Runtime
+from codex_space.services.context import Context, space_hub
 
 FREE = "cpu-basic"
 ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
@@ -18,12 +18,6 @@ _NOT_HANDED_ON = frozenset({"CODEX_SPACE_AUTORUN", "CODEX_SPACE_JOB_IMAGE", "COD
 """Settings of this Space that would start a run in the copy, or mean another machine."""
 _SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
-
-
-def make_space_hub(ctx: Context) -> SpaceHub:
-    """Return a Hub client with the program's own token."""
-    token = ctx.settings.hf_token
-    return SpaceHub(token.reveal() if token else None, endpoint=ctx.settings.environ.get("HF_ENDPOINT"))
 
 
 def find_space(ctx: Context, space_id: str = "") -> str:
@@ -47,7 +41,7 @@ def duplicate_link(ctx: Context, from_id: str = "") -> str:
     Raises:
         WorkspaceError: As `find_space`.
     """
-    return f"{make_space_hub(ctx).endpoint}/spaces/{find_space(ctx, from_id)}?duplicate=true"
+    return f"{space_hub(ctx.settings).endpoint}/spaces/{find_space(ctx, from_id)}?duplicate=true"
 
 
 def duplicate(  # noqa: PLR0913  # what a copy is made with, by keyword
@@ -76,7 +70,7 @@ def duplicate(  # noqa: PLR0913  # what a copy is made with, by keyword
     _check_secrets(ctx, given)
     wanted = {**_settings_of(ctx, origin), **(variables or {})}
     _check_variables(wanted)
-    made = make_space_hub(ctx).duplicate_space(Copying(origin, to_id, hardware, sleep_time_s, given, wanted))
+    made = space_hub(ctx.settings).duplicate_space(Copying(origin, to_id, hardware, sleep_time_s, given, wanted))
     ctx.note("duplicate the Space", made.repo_id)
     return made
 
@@ -89,7 +83,7 @@ def status(ctx: Context, space_id: str = "") -> tuple[str, Runtime]:
         HubError: As the Hub refuses.
     """
     found = find_space(ctx, space_id)
-    return found, make_space_hub(ctx).space_runtime(found)
+    return found, space_hub(ctx.settings).space_runtime(found)
 
 
 def request_hardware(ctx: Context, flavor: str, *, space_id: str = "") -> Runtime:
@@ -101,7 +95,7 @@ def request_hardware(ctx: Context, flavor: str, *, space_id: str = "") -> Runtim
     """
     found = find_space(ctx, space_id)
     check_flavor(ctx, flavor)
-    runtime = make_space_hub(ctx).request_hardware(found, flavor)
+    runtime = space_hub(ctx.settings).request_hardware(found, flavor)
     ctx.note("switch hardware", f"{found} to {flavor}")
     return runtime
 
@@ -115,7 +109,7 @@ def set_sleep_time(ctx: Context, sleep_time_s: int, *, space_id: str = "") -> Ru
     """
     found = find_space(ctx, space_id)
     _check_sleep(sleep_time_s, "")
-    hub = make_space_hub(ctx)
+    hub = space_hub(ctx.settings)
     _check_sleep(sleep_time_s, hub.space_runtime(found).requested)
     runtime = hub.set_sleep_time(found, sleep_time_s)
     ctx.note("set the sleep time", f"{found} to {sleep_time_s} s")
@@ -130,7 +124,7 @@ def pause(ctx: Context, *, space_id: str = "") -> Runtime:
     """
     found = find_space(ctx, space_id)
     ctx.note("pause the Space", found)  # before: it may be the Space this runs on
-    return make_space_hub(ctx).pause_space(found)
+    return space_hub(ctx.settings).pause_space(found)
 
 
 def restart(ctx: Context, *, space_id: str = "") -> Runtime:
@@ -141,7 +135,7 @@ def restart(ctx: Context, *, space_id: str = "") -> Runtime:
     """
     found = find_space(ctx, space_id)
     ctx.note("restart the Space", found)
-    return make_space_hub(ctx).restart_space(found)
+    return space_hub(ctx.settings).restart_space(found)
 
 
 def describe_sleep(runtime: Runtime) -> str:
@@ -162,7 +156,7 @@ def check_flavor(ctx: Context, flavor: str) -> None:
     if flavor in list_hardware():
         return
     try:
-        known = make_space_hub(ctx).space_prices()
+        known = space_hub(ctx.settings).space_prices()
     except HubError:
         known = {}
     if flavor not in known:

@@ -154,4 +154,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        "ALTER TABLE runs ADD COLUMN intent_reason TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE wishes ADD COLUMN reason TEXT NOT NULL DEFAULT ''",
+        # no foreign key: what a deleted run has cost stays spent
+        """
+        CREATE TABLE costs (
+            run_id TEXT NOT NULL,
+            month TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            usd REAL NOT NULL,
+            PRIMARY KEY (run_id, month)
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX costs_by_month ON costs (month)",
+    ),
 )

@@ -35,6 +35,7 @@ class Run:
         events_offset: Bytes of events.jsonl that are in this database already.
         verdict: What the worker said of its end in this attempt: done, stopped, failed, or nothing yet.
         intent: What the owner is doing to it: stop, cancel, or nothing. Stored before the first signal.
+        intent_reason: Why, where it was not a person who asked.
         place: Where it trains: `local`, or `hf-jobs` for a Job of Hugging Face.
     """
 
@@ -58,6 +59,7 @@ class Run:
     intent: str
     intent_at: float | None
     place: str = "local"
+    intent_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Wish:
 
     run_id: str
     verb: Verb
+    reason: str = ""
 
 
 _COLUMNS = ", ".join(field.name for field in fields(Run))
@@ -163,7 +166,7 @@ def change_state(db: Database, run_id: str, to: str, *, now: float, reason: str 
         if to in FINAL:
             cursor.execute("UPDATE runs SET ended_at = ?, phase = '' WHERE id = ?", (now, run_id))
         if to in FINAL or to == "queued":
-            cursor.execute("UPDATE runs SET intent = '', intent_at = NULL WHERE id = ?", (run_id,))
+            cursor.execute("UPDATE runs SET intent = '', intent_at = NULL, intent_reason = '' WHERE id = ?", (run_id,))
         return read_run(db, run_id)
 
 
@@ -196,10 +199,11 @@ def update_progress(  # noqa: PLR0913  # the row's columns, by keyword
             cursor.execute(f"UPDATE runs SET {assignments} WHERE id = ?", [*changes.values(), run_id])  # noqa: S608  # our own column names
 
 
-def set_intent(db: Database, run_id: str, intent: str, now: float) -> None:
+def set_intent(db: Database, run_id: str, intent: str, now: float, reason: str = "") -> None:
     """Note what is about to be done to a run, before it is done."""
     with db.transaction() as cursor:
-        cursor.execute("UPDATE runs SET intent = ?, intent_at = ? WHERE id = ?", (intent, now, run_id))
+        sql = "UPDATE runs SET intent = ?, intent_at = ?, intent_reason = ? WHERE id = ?"
+        cursor.execute(sql, (intent, now, reason, run_id))
 
 
 def rename_run(db: Database, run_id: str, name: str) -> None:
@@ -214,8 +218,8 @@ def delete_run(db: Database, run_id: str) -> None:
         cursor.execute("DELETE FROM runs WHERE id = ?", (run_id,))
 
 
-def add_wish(db: Database, run_id: str, verb: Verb, now: float) -> None:
-    """Leave a wish for the owner.
+def add_wish(db: Database, run_id: str, verb: Verb, now: float, reason: str = "") -> None:
+    """Leave a wish for the owner; a reason is told to people when the run has ended.
 
     Raises:
         RunError: There is no such run, or no such verb.
@@ -224,16 +228,17 @@ def add_wish(db: Database, run_id: str, verb: Verb, now: float) -> None:
         raise RunError(f"there is no wish {verb!r}", where=run_id, cure=f"Known: {', '.join(get_args(Verb))}.")
     with db.transaction() as cursor:
         read_run(db, run_id)
-        cursor.execute("INSERT INTO wishes (run_id, verb, asked_at) VALUES (?, ?, ?)", (run_id, verb, now))
+        sql = "INSERT INTO wishes (run_id, verb, asked_at, reason) VALUES (?, ?, ?, ?)"
+        cursor.execute(sql, (run_id, verb, now, reason))
 
 
 def take_wishes(db: Database) -> list[Wish]:
     """Remove and return all wishes, oldest first; call it inside the transaction that grants them."""
     with db.transaction() as cursor:
-        rows = cursor.execute("SELECT run_id, verb FROM wishes ORDER BY sequence").fetchall()
+        rows = cursor.execute("SELECT run_id, verb, reason FROM wishes ORDER BY sequence").fetchall()
         if rows:
             cursor.execute("DELETE FROM wishes")
-    return [Wish(row["run_id"], row["verb"]) for row in rows]
+    return [Wish(row["run_id"], row["verb"], row["reason"]) for row in rows]
 
 
 def _filter(search: str, states: tuple[str, ...], ids: tuple[str, ...], place: str) -> tuple[str, list[Value]]:

@@ -1,0 +1,50 @@
+"""`codex-space space leave|stay|money`."""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from codex_space.cli.opened import opened
+from codex_space.core.errors import WorkspaceError
+from codex_space.services import leaving
+from codex_space.services import money as spent
+
+
+def leave(args: argparse.Namespace) -> int:
+    """Move to other hardware, or pause, once runs are saved and uploads done."""
+    with opened(args) as ctx:
+        lost = leaving.losses(ctx)
+        for sentence in lost:
+            print(sentence, file=sys.stderr)
+        if lost and not args.yes and not _agrees():
+            raise WorkspaceError("nothing was done", cure="--yes goes on anyway.")
+        wish = leaving.leave(ctx, args.to)
+    print(f"the Space leaves for {wish['to']} once its runs are saved and its uploads done")
+    return 0
+
+
+def stay(args: argparse.Namespace) -> int:
+    """Take a wish to leave back."""
+    with opened(args) as ctx:
+        leaving.stay(ctx)
+    return 0
+
+
+def money(args: argparse.Namespace) -> int:
+    """Print what is spent by month, and the cap."""
+    with opened(args) as ctx:
+        found = spent.read(ctx)
+    if args.json:
+        print(json.dumps(dataclasses.asdict(found)))
+        return 0
+    print(f"this machine: ${found.usd_per_hour:.2f}/h")
+    for month, usd in found.months.items():
+        print(
+            f"{month}: ${usd:,.2f}" + (f" of ${found.cap_usd:,.2f}" if found.cap_usd and month == found.month else "")
+        )
+    return 0
+
+
+def _agrees() -> bool:
+    return sys.stdin.isatty() and input("Go on? [y/N] ").strip().lower() == "y"

@@ -1,0 +1,114 @@
+"""Move the Space to other hardware, or pause it, once nothing would be lost: no run under way, every upload done.
+
+A wish lies in the workspace (`leaving.json`), so that it outlives this process; the settings for an idle Space make one
+by themselves. Not covered: what is on this disk only, such as datasets and runs without hub.repo_id, goes with the disk;
+`services.leaving.losses` names it to the person who asks.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from codex_space.core import durable
+from codex_space.core.errors import CodexError, HubBusyError
+from codex_space.core.settings import Settings
+from codex_space.hub.space import SpaceHub
+from codex_space.store import checkpoints, runs
+from codex_space.store.db import Database
+from codex_space.store.runs import ACTIVE
+
+PAUSE = "pause"
+FREE = "cpu-basic"
+RETRY_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+def wish_path(root: Path) -> Path:
+    """Return where the wish lies: {to, reason, asked_at, error}."""
+    return root / "leaving.json"
+
+
+def is_leaving(root: Path) -> bool:
+    """Return whether the machine is being left: nothing new is to start here."""
+    wish = durable.read_json(wish_path(root))
+    return wish is not None and not wish.get("error")
+
+
+class Leaving:
+    """The owner's last act on a machine."""
+
+    def __init__(self, db: Database, root: Path, settings: Settings, hub: Callable[[], SpaceHub]) -> None:
+        """Ask nothing yet."""
+        self._db, self._path, self._settings, self._hub = db, wish_path(root), settings, hub
+        self._idle_since: float | None = None
+        self._next_try_at = 0.0
+        self._sleep_before_s: int | None = None
+        self._is_awake = False
+
+    def step(self, now: float) -> None:
+        """Leave when it is wished and nothing would be lost; wish it where the Space has been idle for long."""
+        if self._settings.space_id is None:
+            return
+        active = runs.count_runs(self._db, states=tuple(ACTIVE))
+        self._keep_awake(active > 0, now)
+        wish = durable.read_json(self._path)
+        if wish is None:
+            wish = self._wish_when_idle(active, now)
+        if wish and not wish.get("error") and not active and not self._uploads() and now >= self._next_try_at:
+            self._leave(wish, now)
+
+    def _uploads(self) -> int:
+        """Return how many checkpoints are not safe; a failed upload counts, since its files are here only."""
+        counts = checkpoints.count_uploads(self._db)
+        return counts["queued"] + counts["uploading"] + counts["failed"]
+
+    def _wish_when_idle(self, active: int, now: float) -> dict[str, Any] | None:
+        to = {"cpu": FREE, "pause": PAUSE}.get(self._settings.when_idle)
+        already_there = to == self._settings.accelerator
+        busy = active or runs.count_runs(self._db, states=("queued",)) or self._uploads()
+        if to is None or already_there or busy:
+            self._idle_since = None
+            return None
+        self._idle_since = now if self._idle_since is None else self._idle_since
+        if now - self._idle_since < self._settings.idle_minutes * 60:
+            return None
+        reason = f"Nothing was left to do for {self._settings.idle_minutes:g} minutes (CODEX_SPACE_WHEN_IDLE)."
+        wish = {"to": to, "reason": reason, "asked_at": now, "error": ""}
+        durable.write_json(self._path, wish)
+        return wish
+
+    def _leave(self, wish: dict[str, Any], now: float) -> None:
+        space_id, to = self._settings.space_id or "", str(wish["to"])
+        _log.warning("leaving for %s: %s", to, wish.get("reason"))
+        try:
+            if to == PAUSE:
+                self._hub().pause_space(space_id)
+            else:
+                self._hub().request_hardware(space_id, to)
+        except HubBusyError as error:
+            _log.info("%s", error)
+            self._next_try_at = now + RETRY_S
+            return
+        except CodexError as error:
+            durable.write_json(self._path, {**wish, "error": str(error)})
+            return
+        self._path.unlink(missing_ok=True)
+
+    def _keep_awake(self, is_busy: bool, now: float) -> None:
+        """Sleep counts from the last visitor, and training is no visitor."""
+        if not self._settings.keep_awake or is_busy == self._is_awake or now < self._next_try_at:
+            return
+        space_id = self._settings.space_id or ""
+        try:
+            hub = self._hub()
+            if is_busy:
+                self._sleep_before_s = hub.space_runtime(space_id).sleep_time_s
+                hub.set_sleep_time(space_id, -1)
+            elif self._sleep_before_s is not None:
+                hub.set_sleep_time(space_id, self._sleep_before_s)
+            self._is_awake = is_busy
+        except CodexError as error:
+            _log.warning("the sleep time stays as it is: %s", error)
+            self._next_try_at = now + RETRY_S

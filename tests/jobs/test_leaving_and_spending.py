@@ -1,0 +1,305 @@
+"""The machine's cost by run and month, caps that save and stop, and leaving a machine only when nothing would be lost."""
+
+import json
+import time
+
+import pytest
+
+from codex_space.cli.main import main
+from codex_space.core import durable
+from codex_space.core.errors import CodexError
+from codex_space.core.settings import read_settings
+from codex_space.hub.space import SpaceHub
+from codex_space.jobs.leaving import Leaving, is_leaving, wish_path
+from codex_space.jobs.spending import LONGEST_GAP_S, Spending
+from codex_space.jobs.supervisor import Supervisor
+from codex_space.services import leaving as service
+from codex_space.services import money, runs
+from codex_space.services.context import open_context
+from codex_space.store import checkpoints, costs
+from codex_space.store import runs as run_rows
+from tests.fakes.hub_spaces import new_space
+
+NOVEMBER = 1_795_000_000.0  # 2026-11-18
+SPACE = "lab/studio"
+RECIPE = (
+    "kind: sft\nname: {}\nmodel: {{model_name_or_path: fresh:tiny}}\ndatasets: [{{path: sample:python-first-chat}}]\n{}"
+)
+
+
+def there(hub):
+    """Return the state of the Space at the Hub, made where it is missing."""
+    if f"spaces/{SPACE}" not in hub.state.repos:
+        hub.state.put("spaces", SPACE, {"app.py": "print()"})
+        state = new_space("l4x1", 900) | {"stage": "RUNNING", "current": "l4x1"}
+        hub.state.repos[f"spaces/{SPACE}"]["space"] = state
+    return hub.state.repos[f"spaces/{SPACE}"]["space"]
+
+
+class Clock:
+    now = NOVEMBER
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def open_there(tmp_path, hub):
+    opened = []
+
+    def make(**environ):
+        there(hub)
+        env = {"SPACE_ID": SPACE, "SYSTEM": "spaces", "ACCELERATOR": "l4x1", "HF_TOKEN": "hf_write"}
+        env |= {"HF_ENDPOINT": hub.endpoint, "CODEX_SPACE_HOME": str(tmp_path / "workspace"), **environ}
+        opened.append(open_context(read_settings(env), Clock(), own=False))
+        return opened[-1]
+
+    yield make
+    for ctx in opened:
+        ctx.close()
+
+
+@pytest.fixture
+def ctx(open_there):
+    return open_there()
+
+
+def running(ctx, name="one", extra=""):
+    run = runs.submit(ctx, RECIPE.format(name, extra))
+    run_rows.change_state(ctx.db, run.id, "preflight", now=NOVEMBER)
+    return run_rows.change_state(ctx.db, run.id, "running", now=NOVEMBER)
+
+
+def end(ctx, run, state="succeeded"):
+    run_rows.change_state(ctx.db, run.id, state, now=NOVEMBER)
+
+
+def spending(ctx, price=3.6):
+    return Spending(ctx.db, usd_per_hour=lambda: price, monthly_cap_usd=ctx.settings.monthly_cap_usd)
+
+
+def wishes(ctx):
+    return [(wish.verb, wish.reason) for wish in run_rows.take_wishes(ctx.db)]
+
+
+def test_a_run_pays_for_its_seconds_and_the_machine_alone_for_the_rest(ctx):
+    accountant, run = spending(ctx), running(ctx)
+    for second in range(11):
+        accountant.step(NOVEMBER + second)
+    end(ctx, run)
+    accountant.step(NOVEMBER + 20)
+    assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(0.010)
+    assert money.read(ctx).month_usd == pytest.approx(0.020 - 0.001 + 0.001)
+    assert money.read(ctx).month == "2026-11"
+    assert costs.months(ctx.db) == {"2026-11": pytest.approx(0.020)}
+
+
+def test_what_a_deleted_run_has_cost_stays_spent(ctx):
+    accountant, run = spending(ctx), running(ctx)
+    accountant.step(NOVEMBER)
+    accountant.step(NOVEMBER + 10)
+    end(ctx, run)
+    runs.delete(ctx, run.id)
+    assert money.read(ctx).month_usd == pytest.approx(0.010)
+
+
+def test_time_in_which_the_machine_was_off_costs_nothing_and_a_clock_set_back_neither(ctx):
+    accountant, run = spending(ctx), running(ctx)
+    for at in (0, LONGEST_GAP_S + 1, 5000, 4000, 4001):
+        accountant.step(NOVEMBER + at)
+    assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(0.001)
+
+
+def test_a_month_is_a_month(ctx):
+    accountant = spending(ctx)
+    december = 1_796_083_200.0  # 2026-12-01 00:00 UTC
+    for at in (december - 10, december - 1, december + 9):
+        accountant.step(at)
+    assert costs.months(ctx.db) == {"2026-12": pytest.approx(0.010), "2026-11": pytest.approx(0.009)}
+
+
+def test_the_price_is_that_of_the_hardware_and_a_machine_of_ones_own_costs_nothing(open_there, tmp_path):
+    ctx = open_there()
+    assert ctx.usd_per_hour() == pytest.approx(0.80)
+    durable.write_json(ctx.workspace.root / "hardware_prices.json", {"usd_per_hour": {"l4x1": 0.9}, "at": 1.0})
+    assert ctx.usd_per_hour() == pytest.approx(0.90)
+    own = open_context(
+        read_settings({"CODEX_SPACE_HOME": str(tmp_path / "own"), "ACCELERATOR": "l4x1"}), Clock(), own=False
+    )
+    assert own.usd_per_hour() == 0
+    own.close()
+    assert open_there(ACCELERATOR="none").usd_per_hour() == 0
+
+
+def test_at_the_months_cap_all_are_saved_and_stopped_and_no_more_is_taken(open_there):
+    ctx = open_there(CODEX_SPACE_MONTHLY_CAP_USD="0.01")
+    accountant, run = spending(ctx), running(ctx)
+    waiting = runs.submit(ctx, RECIPE.format("two", ""))
+    accountant.step(NOVEMBER)
+    accountant.step(NOVEMBER + 9)
+    assert wishes(ctx) == []
+    accountant.step(NOVEMBER + 11)
+    told = run_rows.take_wishes(ctx.db)
+    assert {(wish.run_id, wish.verb) for wish in told} == {(run.id, "stop"), (waiting.id, "stop")}
+    assert "the cap is $0.01" in told[0].reason
+    with pytest.raises(Exception, match="the cap is"):
+        runs.submit(ctx, RECIPE.format("three", ""))
+
+
+def test_a_runs_own_cap_stops_it_alone(ctx):
+    accountant = spending(ctx)
+    dear = running(ctx, "dear", "launch: {max_cost_usd: 0.004}\n")
+    accountant.step(NOVEMBER)
+    accountant.step(NOVEMBER + 3)
+    assert wishes(ctx) == []
+    accountant.step(NOVEMBER + 5)
+    assert [verb for verb, reason in wishes(ctx) if "max_cost_usd is 0.004" in reason] == ["stop"]
+    run_rows.set_intent(ctx.db, dear.id, "stop", NOVEMBER, "x")
+    accountant.step(NOVEMBER + 6)
+    assert wishes(ctx) == [], "asked once"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "a lot", "nan", "1e99", "inf"])
+def test_a_cap_that_is_none_is_refused(value):
+    with pytest.raises(Exception, match="no number above 0"):
+        read_settings({"CODEX_SPACE_MONTHLY_CAP_USD": value})
+
+
+def leaving(ctx):
+    return Leaving(
+        ctx.db, ctx.workspace.root, ctx.settings, lambda: SpaceHub("hf_write", ctx.settings.environ["HF_ENDPOINT"])
+    )
+
+
+def add_checkpoint(ctx, run, upload):
+    checkpoints.add_checkpoint(ctx.db, run.id, 5, created_at=1.0, size_bytes=1, metrics={}, upload=upload)
+
+
+def test_a_move_waits_for_the_run_and_its_uploads(ctx, hub):
+    run, goes = running(ctx), leaving(ctx)
+    add_checkpoint(ctx, run, "queued")
+    service.leave(ctx, "a100-large")
+    assert [verb for verb, reason in wishes(ctx) if "moves to a100-large" in reason] == ["stop"]
+    goes.step(NOVEMBER)
+    assert there(hub)["requested"] == "l4x1", "a run is under way"
+    end(ctx, run, "stopped")
+    for upload in ("queued", "uploading", "failed"):
+        checkpoints.set_upload(ctx.db, run.id, 5, upload)
+        goes.step(NOVEMBER)
+        assert there(hub)["requested"] == "l4x1", upload
+    checkpoints.set_upload(ctx.db, run.id, 5, "uploaded")
+    goes.step(NOVEMBER)
+    assert there(hub)["requested"] == "a100-large"
+    assert service.wished(ctx) is None
+
+
+def test_nothing_new_starts_while_the_machine_is_being_left(ctx):
+    runs.submit(ctx, RECIPE.format("waits", ""))
+    durable.write_json(wish_path(ctx.workspace.root), {"to": "pause", "reason": "", "asked_at": 1.0, "error": ""})
+    assert is_leaving(ctx.workspace.root)
+    supervisor = Supervisor(ctx.db, ctx.workspace, environ={}, command_for=lambda _: ["false"])
+    supervisor.step(NOVEMBER)
+    assert [run.state for run in runs.list_runs(ctx)] == ["queued"]
+    service.stay(ctx)
+    assert not is_leaving(ctx.workspace.root)
+    supervisor.step(NOVEMBER)
+    assert [run.state for run in runs.list_runs(ctx)] != ["queued"]
+    supervisor.close()
+
+
+def test_a_refusal_is_kept_for_people_and_work_goes_on(ctx, hub):
+    hub.state.users["hf_write"] = {**hub.state.users["hf_write"], "no_credit": ["lab"]}
+    service.leave(ctx, "a100-large")
+    leaving(ctx).step(NOVEMBER)
+    assert "payment method" in service.wished(ctx)["error"]
+    assert not is_leaving(ctx.workspace.root)
+
+
+def test_a_hub_that_does_not_answer_is_asked_again(ctx, hub):
+    hub.fail("pause", status=503, times=10)
+    service.leave(ctx, "pause")
+    goes = leaving(ctx)
+    goes.step(NOVEMBER)
+    hub.heal()
+    goes.step(NOVEMBER + 1)
+    assert there(hub)["stage"] == "RUNNING", "not asked all the time"
+    goes.step(NOVEMBER + 60)
+    assert there(hub)["stage"] == "PAUSED"
+
+
+def test_an_idle_space_leaves_after_its_minutes_and_not_before(open_there, hub):
+    ctx = open_there(CODEX_SPACE_WHEN_IDLE="pause", CODEX_SPACE_IDLE_MINUTES="10")
+    goes, run = leaving(ctx), running(ctx)
+    goes.step(NOVEMBER)
+    goes.step(NOVEMBER + 3600)
+    end(ctx, run)
+    goes.step(NOVEMBER + 3700)
+    goes.step(NOVEMBER + 3700 + 599)
+    assert there(hub)["stage"] == "RUNNING"
+    goes.step(NOVEMBER + 3700 + 600)
+    assert there(hub)["stage"] == "PAUSED"
+
+
+@pytest.mark.parametrize(
+    ("environ", "left"), [({}, False), ({"ACCELERATOR": "none"}, False), ({"SPACE_ID": ""}, False)]
+)
+def test_who_is_not_to_leave_stays(open_there, hub, environ, left):
+    idle = {} if not environ else {"CODEX_SPACE_WHEN_IDLE": "cpu"}
+    ctx = open_there(**idle, **environ)
+    goes = leaving(ctx)
+    goes.step(NOVEMBER)
+    goes.step(NOVEMBER + 1e6)
+    assert (there(hub)["requested"] != "l4x1") == left
+
+
+def test_the_sleep_time_is_lifted_while_a_run_is_under_way(open_there, hub):
+    ctx = open_there(CODEX_SPACE_KEEP_AWAKE="1")
+    goes, run = leaving(ctx), running(ctx)
+    goes.step(NOVEMBER)
+    assert there(hub)["sleep"] == -1
+    end(ctx, run)
+    goes.step(NOVEMBER + 5)
+    assert there(hub)["sleep"] == 900
+
+
+def test_what_would_go_with_the_disk_is_named(ctx):
+    assert service.losses(ctx) == []
+    run = running(ctx)
+    add_checkpoint(ctx, run, "failed")
+    (ctx.workspace.datasets / "mine").mkdir(parents=True)
+    told = " ".join(service.losses(ctx))
+    assert "1 unfinished runs push nothing" in told
+    assert "1 datasets" in told
+    assert "1 uploads have failed" in told
+
+
+@pytest.mark.parametrize(
+    ("to", "said"), [("l4x1", "on l4x1 already"), ("l4x", "Did you mean"), ("../x", "x"), ("", "hardware")]
+)
+def test_where_it_cannot_go_is_one_sentence(ctx, to, said):
+    with pytest.raises(CodexError, match=said):
+        service.leave(ctx, to)
+    assert service.wished(ctx) is None
+
+
+def test_a_machine_of_ones_own_is_not_left(open_there):
+    with pytest.raises(CodexError, match="not a Space"):
+        service.leave(open_there(SPACE_ID=""), "pause")
+
+
+def test_the_command_line_asks_before_something_is_lost(open_there, hub, tmp_path, monkeypatch, capsys):
+    ctx = open_there()
+    running(ctx)
+    for name, value in ctx.settings.environ.items():
+        monkeypatch.setenv(name, value)
+    where = ["--workspace", str(ctx.settings.workspace)]
+    assert main(["space", "leave", "a100-large", *where]) == 1
+    assert "would be lost" in capsys.readouterr().err
+    assert service.wished(ctx) is None
+    assert main(["space", "leave", "a100-large", "--yes", *where]) == 0
+    assert service.wished(ctx)["to"] == "a100-large"
+    assert main(["space", "stay", *where]) == 0
+    assert service.wished(ctx) is None
+    costs.add(ctx.db, "x", at=time.time(), seconds=3600, usd=0.8)
+    assert main(["space", "money", "--json", *where]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["month_usd"] == pytest.approx(0.8)
