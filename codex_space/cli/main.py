@@ -105,9 +105,30 @@ def _parser() -> argparse.ArgumentParser:
     audited = _command(commands, "audit", "audit:show", "print who did what in this workspace")
     audited.add_argument("--lines", type=_at_least_1, default=50, help="how many, the newest; default: 50")
     _add_json(audited)
-    for add in (_add_evaluate, _add_new_models, _add_export, _add_runs, _add_data, _add_jobs, _add_space):
+    for add in (
+        _add_evaluate,
+        _add_new_models,
+        _add_export,
+        _add_runs,
+        _add_data,
+        _add_jobs,
+        _add_space,
+        _add_workspace,
+    ):
         add(commands)
     return parser
+
+
+def _add_workspace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verbs = _group(commands, "workspace", "back up, restore, rebuild a workspace")
+    saved = _command(verbs, "backup", "workspace:backup", "write one archive of the workspace, while it is used or not")
+    saved.add_argument("file", type=Path, metavar="FILE.tar.zst", help="or FILE.tar.gz")
+    _add_json(saved)
+    restored = _command(verbs, "restore", "workspace:restore", "unpack an archive into an empty --workspace")
+    restored.add_argument("file", type=Path)
+    _add_json(restored)
+    rebuilt = _command(verbs, "rebuild", "workspace:rebuild", "set the database aside, make it again from run folders")
+    _add_json(rebuilt)
 
 
 def _at_least_1(text: str) -> int:

@@ -129,6 +129,11 @@ class JobDir:
         return self.root / "announced.json"
 
     @property
+    def record(self) -> Path:
+        """What else only the database knows of the run (JSON)."""
+        return self.root / "run.json"
+
+    @property
     def rises(self) -> Path:
         """How often the run went on by itself without getting further (JSON)."""
         return self.root / "rises.json"

@@ -23,6 +23,7 @@ from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, 
 from codex_space.jobs.leaving import is_leaving
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
+from codex_space.jobs.record import Recorder
 from codex_space.jobs.references import release_asked
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
@@ -67,10 +68,17 @@ class Supervisor:
         self._gpu_used_bytes = gpu_used_bytes
         self._gpu_before_bytes, self._gpu_waits_until = gpu_used_bytes(), 0.0
         self._is_ending = self._is_killing = False
+        self._recorder = Recorder(db, workspace)
         self._release_asked()
 
     def step(self, now: float) -> None:
-        """Do whatever is due."""
+        """Do whatever is due, and write down what came of it."""
+        try:
+            self._step(now)
+        finally:
+            self._recorder.step()
+
+    def _step(self, now: float) -> None:
         self._grant_wishes(now)
         if self._is_ending:
             self._interrupt_all(now)

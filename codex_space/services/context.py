@@ -16,16 +16,18 @@ from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.leaving import Leaving
-from codex_space.jobs.owner import Owner
+from codex_space.jobs.owner import Owner, is_owned
 from codex_space.jobs.spending import Spending
 from codex_space.jobs.uploads import Uploader
 from codex_space.services.prices import price_of
 from codex_space.store import audit
-from codex_space.store.db import Database
+from codex_space.store.db import DamagedError, Database
 
 MAX_NOTE_CHARS = 300
 SPOOL_BUDGET_BYTES = 50 << 30
 
+
+_log = logging.getLogger(__name__)
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +109,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
     """
     scrub.learn(settings.secrets())
     workspace = Workspace(settings.workspace).make()
-    db = Database.open(workspace.database)
+    db = _open_database(settings, workspace, clock) if own else Database.open(workspace.database)
     owner = None
     if own:
         uploader = Uploader(db, workspace, lambda: make_hub(settings), spool_budget_bytes=SPOOL_BUDGET_BYTES)
@@ -138,3 +140,22 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             db.close()
             raise
     return Context(settings, workspace, db, clock, owner)
+
+
+def _open_database(settings: Settings, workspace: Workspace, clock: Callable[[], float]) -> Database:
+    """Open the database; one that is missing or damaged is made again from the run folders."""
+    from codex_space.services import rebuild  # noqa: PLC0415  # it needs this module's Context
+
+    is_missing = rebuild.needs_rebuild(workspace)
+    try:
+        db = Database.open(workspace.database)
+    except DamagedError:
+        if is_owned(workspace) is not None:
+            raise
+        aside = rebuild.set_aside(workspace, clock())
+        _log.warning("the database is damaged and is set aside as %s", aside)
+        db, is_missing = Database.open(workspace.database), True
+    if is_missing:
+        made = rebuild.rebuild(db, workspace, lambda: make_hub(settings), clock())
+        _log.warning("the database was made again from %d run folders", len(made))
+    return db

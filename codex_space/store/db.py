@@ -14,6 +14,10 @@ BUSY_TIMEOUT_S = 10.0
 Value = str | int | float | bytes | None
 
 
+class DamagedError(WorkspaceError):
+    """The file is no database, or a damaged one."""
+
+
 class Database:
     """The workspace's database, shared by all threads of this process."""
 
@@ -87,6 +91,15 @@ class Database:
         with self._lock, self._explained():
             return self._connection.execute(sql, params).fetchall()
 
+    def copy_to(self, path: Path) -> None:
+        """Write a consistent copy, while others read and write.
+
+        Raises:
+            WorkspaceError: As in `transaction`.
+        """
+        with contextlib.closing(sqlite3.connect(path)) as copy, self._explained():
+            self._connection.backup(copy)
+
     def close(self) -> None:
         """Close the connection; calls after this fail."""
         with self._lock:
@@ -119,18 +132,21 @@ class Database:
         except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
             raise
         except sqlite3.DatabaseError as error:
-            cure = _CURES.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            cure = _CURES.get(code)
             if cure is None:
                 raise
-            raise WorkspaceError(f"the database cannot be used: {error}", where=str(self.path), cure=cure) from error
+            kind = DamagedError if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT} else WorkspaceError
+            raise kind(f"the database cannot be used: {error}", where=str(self.path), cure=cure) from error
 
 
+_REBUILD = "`codex-space workspace rebuild` sets it aside and makes a new one from the run folders."
 _CURES = {
     sqlite3.SQLITE_FULL: "Free some space on the disk.",
     sqlite3.SQLITE_IOERR: "Free some space on the disk, or look for a failing one.",
     sqlite3.SQLITE_BUSY: "Another program holds the workspace; try again when it has ended.",
     sqlite3.SQLITE_READONLY: "Choose a folder you may write to with --workspace.",
     sqlite3.SQLITE_CANTOPEN: "Choose a folder you may write to with --workspace.",
-    sqlite3.SQLITE_NOTADB: "Move this file away: it is not a database of this program.",
-    sqlite3.SQLITE_CORRUPT: "Move this file away; runs and checkpoints lie in their own folders.",
+    sqlite3.SQLITE_NOTADB: _REBUILD,
+    sqlite3.SQLITE_CORRUPT: _REBUILD,
 }

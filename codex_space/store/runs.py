@@ -199,6 +199,20 @@ def update_progress(  # noqa: PLR0913  # the row's columns, by keyword
             cursor.execute(f"UPDATE runs SET {assignments} WHERE id = ?", [*changes.values(), run_id])  # noqa: S608  # our own column names
 
 
+def restore_run(db: Database, run_id: str, **columns: object) -> None:
+    """Set columns of a row that is made again from what was written down of it; its states are not checked.
+
+    Raises:
+        RunError: There is no such column.
+    """
+    unknown = set(columns) - {field.name for field in fields(Run)} | set(columns) & {"id", "recipe"}
+    if unknown:
+        raise RunError(f"a run has no {', '.join(sorted(unknown))} to restore", where=run_id)
+    assignments = ", ".join(f"{name} = ?" for name in columns)
+    with db.transaction() as cursor:
+        cursor.execute(f"UPDATE runs SET {assignments} WHERE id = ?", [*columns.values(), run_id])  # noqa: S608  # our own column names
+
+
 def set_intent(db: Database, run_id: str, intent: str, now: float, reason: str = "") -> None:
     """Note what is about to be done to a run, before it is done."""
     with db.transaction() as cursor:
