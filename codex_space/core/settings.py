@@ -153,7 +153,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "visitors": _one_of(env, "CODEX_SPACE_VISITORS", "nothing", "look"),
         "autorun": env.get("CODEX_SPACE_AUTORUN", "").strip(),
         "log_format": _one_of(env, "CODEX_SPACE_LOG", "text", "json"),
-        "webhook_url": _secret(env, "CODEX_SPACE_WEBHOOK_URL"),
+        "webhook_url": _address(env, "CODEX_SPACE_WEBHOOK_URL"),
         "webhook_secret": _secret(env, "CODEX_SPACE_WEBHOOK_SECRET"),
         "notice": _one_of(env, "CODEX_SPACE_NOTICE", "", "discussion"),
         "accelerator": _accelerator(env) if space_id else "",
@@ -177,6 +177,13 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
 
 def _secret(env: Mapping[str, str], name: str) -> Secret | None:
     return Secret(env[name]) if env.get(name) else None
+
+
+def _address(env: Mapping[str, str], name: str) -> Secret | None:
+    found = _secret(env, name)
+    if found is not None and not re.fullmatch(r"https?://[^\s/]+\S*", found.reveal()):
+        raise WorkspaceError("this is not an address", where=name, cure="Set it to one that begins with https://.")
+    return found
 
 
 def _one_of(env: Mapping[str, str], name: str, *allowed: str) -> str:

@@ -233,6 +233,15 @@ class Hub:
             if branch in names:
                 self._api.delete_branch(repo_id, branch=branch)
 
+    def open_discussion(self, repo_id: str, title: str, text: str) -> None:
+        """Open a discussion in a model's repository, of which its watchers are told.
+
+        Raises:
+            HubError: As the Hub refuses.
+        """
+        with hub_errors(repo_id):
+            self._api.create_discussion(repo_id, title=title, description=text)
+
     def download(self, repo_id: str, path: str, revision: str, into: Path, repo_type: RepoType = "model") -> Path:
         """Download one file below `into`, keeping its path in the repository, and return it.
 

@@ -16,6 +16,7 @@ from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.leaving import Leaving
+from codex_space.jobs.notices import Notices
 from codex_space.jobs.owner import Owner, is_owned
 from codex_space.jobs.spending import Spending
 from codex_space.jobs.uploads import Uploader
@@ -123,6 +124,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             monthly_cap_usd=settings.monthly_cap_usd,
         )
         leaving = Leaving(db, workspace.root, settings, lambda: space_hub(settings))
+        notices = Notices(db, settings, lambda: make_hub(settings))
         owner = Owner(
             settings,
             workspace,
@@ -131,7 +133,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             announcer=announcer,
             grader=grader,
             hub_jobs=hub_jobs,
-            others={"spending": spending, "leaving": leaving},
+            others={"spending": spending, "leaving": leaving, "notices": notices},
             clock=clock,
         )
         try:

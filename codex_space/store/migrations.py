@@ -169,4 +169,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX costs_by_month ON costs (month)",
     ),
+    (
+        """
+        CREATE TABLE notices (
+            run_id TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+            attempt INTEGER NOT NULL,
+            way TEXT NOT NULL,
+            state TEXT NOT NULL CHECK (state IN ('waiting', 'sent', 'given up')),
+            tries INTEGER NOT NULL DEFAULT 0,
+            next_try_at REAL NOT NULL DEFAULT 0,
+            error TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (run_id, attempt, way)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # runs that ended before there were notices are nobody's news
+        "INSERT INTO notices (run_id, attempt, way, state) SELECT runs.id, attempt, ways.way, 'sent' FROM runs,"
+        " (SELECT 'webhook' AS way UNION SELECT 'discussion') AS ways"
+        " WHERE runs.state IN ('succeeded', 'failed', 'stopped', 'lost')",
+    ),
 )

@@ -183,6 +183,8 @@ class TestHub:
             ("GET", repo + "/commits/{rev}", self.commits),
             ("POST", repo + "/preupload/{rev}", self.preupload),
             ("POST", repo + "/commit/{rev}", self.commit),
+            ("POST", repo + "/discussions", self.discuss),
+            ("GET", repo + "/discussions/{num:int}", self.discussion),
             ("POST DELETE", repo + "/branch/{rev}", self.branch),
             ("POST DELETE", repo + "/tag/{rev}", self.tag),
             ("POST", "/{kind}" + page + ".git/info/lfs/objects/batch", self.lfs_batch),
@@ -194,6 +196,19 @@ class TestHub:
         hardware = [route for route in routes if route.path.endswith("/hardware")]
         spaces = SpaceRoutes(self, RefusalError).routes()
         return [*hardware, *JobRoutes(self, RefusalError).routes(), *spaces, *routes]
+
+    async def discuss(self, request: Request) -> Response:
+        repo, body = self.repo(request, content=True), await request.json()
+        kept = repo.setdefault("discussions", [])
+        kept.append({"title": body["title"], "description": body["description"]})
+        return JSONResponse({"num": len(kept)})
+
+    async def discussion(self, request: Request) -> Response:
+        num, path = request.path_params["num"], request.path_params
+        one = self.repo(request)["discussions"][num - 1]
+        where = {"repo": {"name": f"{path['ns']}/{path['name']}", "type": "model"}, "author": {"name": "ada"}}
+        facts = {"num": num, "status": "open", "isPullRequest": False, "createdAt": now(), "events": []}
+        return JSONResponse({"title": one["title"], **facts, **where})
 
     async def hardware(self, request: Request) -> Response:
         """Flavours and what a minute of them costs; Jobs have one that Spaces have not."""
