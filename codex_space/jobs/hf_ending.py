@@ -19,10 +19,10 @@ def judge(run: Run, job: HubJob | None, last_step: int) -> tuple[str, str]:
     """
     kept = f" It can go on from step {last_step:,}." if last_step else ""
     said = run.verdict.removeprefix(END) if run.verdict.startswith(END) else ""
+    if said != "succeeded" and (run.intent == "cancel" or job is None):  # though it may have found the time to save
+        return "stopped", f"Cancelled.{kept}"
     if said in FINAL and said != "lost":
         return said, run.reason
-    if run.intent == "cancel" or job is None:
-        return "stopped", f"Cancelled.{kept}"
     if job.stage == "CANCELED" or run.intent == "stop":
         by = "It did not stop by itself and was cancelled" if run.intent else "The Job was cancelled on the Hub"
         return "stopped", f"{by}.{kept}"

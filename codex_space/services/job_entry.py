@@ -4,13 +4,14 @@ It ends only once every upload is over. SIGTERM and a tag beside the run's rows 
 """
 
 import codecs
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
-from codex_space.core.errors import CodexError, HubNotFoundError
+from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError
 from codex_space.core.events import read_events
 from codex_space.core.job_lines import BAR, TOLD, render_line
 from codex_space.hub import fetch
@@ -24,6 +25,9 @@ from codex_space.store.runs import FINAL, Run
 LOOK_EVERY_S = 0.2
 ASKED_EVERY_S = 5.0
 LOG_BYTES = 1 << 20
+CLAIM_TRIES, CLAIM_WAIT_S = 6, 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class Told:
@@ -118,11 +122,27 @@ def take_up(ctx: Context, repo_id: str, run_id: str) -> Run:
     if not fetch.fetch_rows(hub, repo_id, run_id, job.rows):
         raise HubNotFoundError("the rows of this run are not on the Hub", where=fetch.rows_repo(repo_id))
     durable.write_text(job.recipe, recipe_text)
+    _claim(ctx, repo_id, run_id)
     try:
         found = fetch.fetch_run(hub, repo_id, ctx.workspace, run_id=run_id)
     except HubNotFoundError:
         return from_hub.insert(ctx, run_id, recipe_text, repo_id)
     return from_hub.register(ctx, found, repo_id)
+
+
+def _claim(ctx: Context, repo_id: str, run_id: str) -> None:
+    """Take the run over from the Job of an earlier attempt, which may have ended without a word."""
+    for _ in range(CLAIM_TRIES):
+        try:
+            from_hub.claim(ctx, repo_id.split("/")[0], run_id, force=True)
+        except HubBusyError as error:
+            _log.info("the note of %s is read again: %s", run_id, error)
+            threading.Event().wait(CLAIM_WAIT_S)
+        except HubError as error:  # a token that may write the repository and not the notes: then none are kept
+            _log.warning("the note of %s is left as it is: %s", run_id, error)
+            return
+        else:
+            return
 
 
 def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, stop_tag: str) -> Run:
