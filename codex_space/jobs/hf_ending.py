@@ -19,7 +19,7 @@ def judge(run: Run, job: HubJob | None, last_step: int) -> tuple[str, str]:
     """
     kept = f" It can go on from step {last_step:,}." if last_step else ""
     said = run.verdict.removeprefix(END) if run.verdict.startswith(END) else ""
-    if said != "succeeded" and (run.intent == "cancel" or job is None):  # though it may have found the time to save
+    if job is None or (run.intent == "cancel" and said != "succeeded"):  # though it may have found the time to save
         return "stopped", f"Cancelled.{kept}"
     if said in FINAL and said != "lost":
         return said, run.reason
