@@ -75,15 +75,13 @@ def priced_at(ctx: Context) -> float:
 
 def this_machine(ctx: Context) -> Hardware:
     """Return the machine this program runs on."""
-    found = models.machine(ctx)
+    found, name, price = models.machine(ctx), ctx.settings.accelerator or "this machine", ctx.usd_per_hour()
     disk_gib, ram_gib = found.disk_free_bytes / core.GIB, found.memory_bytes / core.GIB
     if not found.gpus:
-        return make_cpu("this machine", num_cores=found.num_cores, ram_gib=ram_gib, disk_gib=disk_gib)
+        return make_cpu(name, num_cores=found.num_cores, ram_gib=ram_gib, disk_gib=disk_gib, usd_per_hour=price)
     gpu = found.gpus[0]
     facts: dict[str, Any] = {**gpu_facts(gpu.name), "memory_gib": gpu.memory_bytes / core.GIB}
-    return Hardware(
-        "this machine", gpu.name, len(found.gpus), ram_gib=ram_gib, disk_gib=disk_gib, usd_per_hour=0, **facts
-    )
+    return Hardware(name, gpu.name, len(found.gpus), ram_gib=ram_gib, disk_gib=disk_gib, usd_per_hour=price, **facts)
 
 
 def find_shape(ctx: Context, recipe: TuningRecipe | PretrainRecipe) -> Shape:

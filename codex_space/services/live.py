@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codex_space.jobs.tail import tail
-from codex_space.services import evaluations, jobs
+from codex_space.services import evaluations, jobs, money
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.services.summary import health
 from codex_space.store import checkpoints as checkpoint_rows
-from codex_space.store import metrics
+from codex_space.store import costs, metrics
 from codex_space.store import runs as run_rows
 from codex_space.store.runs import ACTIVE, FINAL, Run
 
@@ -166,6 +166,7 @@ class Live:
         rows = checkpoint_rows.list_checkpoints(self._ctx.db, run.id)
         return {
             "run": {**_brief(run), "phase": run.phase, "eta_s": _eta_s(watched, run), "attempt": run.attempt},
+            "usd": self._usd(run).get(run.id),
             "job": jobs.brief(self._ctx, run),
             "checkpoints": [
                 {
@@ -213,11 +214,13 @@ class Live:
         self._active_before = unfinished
         holder = active[0] if active else None
         eta_s = _eta_s(self._runs[holder.id], holder) if holder and holder.id in self._runs else None
+        usd = self._usd(*newest)
         body = {
-            "runs": [{**_brief(run), "spark": self._spark(run)} for run in newest],
+            "runs": [{**_brief(run), "spark": self._spark(run), "usd": usd.get(run.id)} for run in newest],
             "holder": {**_brief(holder), "eta_s": eta_s} if holder else None,
             "jobs": run_rows.count_runs(self._ctx.db, states=tuple(sorted(ACTIVE)), place="hf-jobs"),
             "machine": self._machine,
+            "money": self._money(),
             "ended": list(self._ended),
         }
         text = json.dumps(body, separators=(",", ":"))
@@ -225,6 +228,20 @@ class Live:
             return
         self._overview_seq = seq
         self._overview = b'{"seq":%d,%s' % (self._overview_seq, text[1:].encode())
+
+    def _usd(self, *runs: Run) -> dict[str, float]:
+        """What these have cost, in whole cents: a run in progress is not news at every look."""
+        found = costs.by_run(self._ctx.db, tuple(run.id for run in runs))
+        return {run_id: round(usd, 2) for run_id, usd in found.items()}
+
+    def _money(self) -> dict[str, Any]:
+        found = money.read(self._ctx)
+        return {
+            "hardware": self._ctx.settings.accelerator,
+            "usd_per_hour": found.usd_per_hour,
+            "month_usd": round(found.month_usd, 2),
+            "cap_usd": found.cap_usd,
+        }
 
     def _spark(self, run: Run) -> list[float]:
         """A few loss values for the list of runs, read again only when the run has moved."""

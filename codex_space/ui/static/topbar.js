@@ -37,10 +37,11 @@
   space.widget("topbar", (element) => {
     const machine = el("span", { class: "cs-chip", title: "What this program runs on" }, "\u2026");
     const holder = el("a", { class: "cs-holder", href: "#runs" }, el("span", { class: "cs-dot" }), el("span", { class: "cs-holder-text" }, "Nothing is running"), el("span", { class: "cs-holder-num" }), el("span", { class: "cs-bar" }, el("i")));
+    const money = el("a", { class: "cs-chip", id: "top-money", href: "#space", hidden: true });
     const person = el("span", { class: "cs-person", hidden: true });
     const lost = el("span", { class: "cs-offline", hidden: true, role: "alert" }, "Connection lost, trying again");
     element.append(el("header", { class: "cs-top" },
-      el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, el("span", { class: "cs-grow" }), lost, holder, person));
+      el("a", { class: "cs-brand", href: "#start" }, el("span", { class: "cs-logo", "aria-hidden": "true" }), "codex_space"), machine, money, el("span", { class: "cs-grow" }), lost, holder, person));
     introduce(person);
     space.online = (ok) => { lost.hidden = ok; };
     let told = null, watched = null, leave = null;
@@ -58,6 +59,12 @@
     space.overview.join(element, (now) => {
       if (!now) return;
       setText(machine, now.machine);
+      money.hidden = !now.money || !(now.money.usd_per_hour || now.money.month_usd);
+      if (!money.hidden) {
+        setText(money, `$${now.money.month_usd.toFixed(2)} this month`);
+        const cap = now.money.cap_usd === null ? "" : `; runs stop at $${now.money.cap_usd.toFixed(2)} a month`;
+        money.title = `${now.money.hardware || "this machine"}: $${now.money.usd_per_hour.toFixed(2)} an hour${cap}`;
+      }
       // The time left is known only for runs somebody watches.
       if (now.holder?.id !== watched) {
         leave?.(); watched = now.holder?.id; leave = null;

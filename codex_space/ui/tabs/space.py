@@ -7,6 +7,7 @@ import gradio as gr
 from codex_space import __version__
 from codex_space.services.context import Context
 from codex_space.ui.guard import looks
+from codex_space.ui.tabs import space_cards
 from codex_space.ui.theme import make_html
 from codex_space.ui.views import space as view
 from codex_space.ui.views.markup import render_check, render_checks
@@ -23,10 +24,12 @@ class SpaceTab:
     access: gr.HTML
     deeds: gr.HTML
     refresh: gr.Button
+    cards: space_cards.Cards
 
 
 def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
-    """Lay out four cards of facts."""
+    """Lay out the cards of what can be done, then those of facts."""
+    cards = space_cards.layout(ctx)
     with gr.Row(equal_height=True):
         with gr.Column(min_width=320, elem_classes="cs-card"):
             make_html("<h3>Machine</h3>")
@@ -49,11 +52,12 @@ def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
     with gr.Row():
         refresh = gr.Button("Look again", size="sm", scale=0, min_width=130, elem_id="space-refresh")
         make_html(f"<p class=cs-note>codex_space {__version__}, Gradio {gr.__version__}</p>")
-    return SpaceTab(tab, machine, storage, account, access, deeds, refresh)
+    return SpaceTab(tab, machine, storage, account, access, deeds, refresh, cards)
 
 
 def wire(tab: SpaceTab, ctx: Context) -> None:
     """Read the facts again when the tab is opened or the button pressed."""
+    space_cards.wire(tab.cards, [tab.tab.select, tab.refresh.click], ctx)
 
     @looks
     def look() -> list[str]:

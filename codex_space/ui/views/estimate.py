@@ -27,7 +27,9 @@ def render_estimate(found: Estimate) -> str:
     facts = [f"on {escape(found.hardware)}", f"disk {found.disk_gib:.1f} GiB"]
     if found.hours is not None and found.usd is not None:
         facts.insert(1, render_hours(found.hours))
-        facts.insert(2, f"${found.usd:,.2f}" if found.usd else "no charge")
+        facts.insert(
+            2, f"about ${found.usd:,.2f} on {escape(found.hardware.partition(' (')[0])}" if found.usd else "no charge"
+        )
     if found.hub_gib:
         facts.append(f"Hub {found.hub_gib:.1f} GiB")
     parts = sorted(((size, name) for name, size in found.parts.items() if size >= 0.005), reverse=True)

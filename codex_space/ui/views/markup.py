@@ -46,10 +46,12 @@ def render_table(head: Sequence[str], rows: Iterable[Sequence[str]], label: str)
     )
 
 
-def render_check(ok: bool | None, label: str, detail: str, cure: str = "") -> str:
-    """Return one line of a checklist: done, missing (with its cure), or not known."""
+def render_check(ok: bool | None, label: str, detail: str, cure: str = "", link: str = "") -> str:
+    """Return one line of a checklist: done, missing (with its cure, which may be a link), or not known."""
     kind, word = {True: ("good", "ready"), False: ("bad", "missing"), None: ("open", "note")}[ok]
     cured = f'<span class="cs-cure">{escape(cure)}</span>' if cure else ""
+    if cure and link:
+        cured = f'<a class="cs-cure cs-link" href="{escape(link)}">{escape(cure)}</a>'
     return (
         f'<li class="cs-check cs-{kind}"><span class="cs-mark" role=img aria-label="{word}"></span>'
         f"<span><b>{escape(label)}</b> {escape(detail)}{cured}</span></li>"
