@@ -69,18 +69,15 @@ class HubJobs:
         self._starter.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, run: Run, now: float) -> None:
-        launch = parse_recipe(run.recipe).launch
-        with self._db.transaction():
-            run = runs.change_state(self._db, run.id, "preflight", now=now)
-            offset = log_size(self._workspace.job(run.id))
-            hub_jobs.add_job(
-                self._db, run.id, run.attempt,
-                flavor=launch.flavor, timeout_s=launch.timeout_s, now=now, log_offset=offset,
-            )  # fmt: skip
-        self._begin(run)
+        self._begin(runs.change_state(self._db, run.id, "preflight", now=now), now)
 
-    def _begin(self, run: Run) -> None:
+    def _begin(self, run: Run, now: float) -> None:
         """Preparing and pushing rows takes minutes at times; the watch over the others goes on."""
+        launch = parse_recipe(run.recipe).launch
+        hub_jobs.add_job(  # one that is there stays
+            self._db, run.id, run.attempt, flavor=launch.flavor, timeout_s=launch.timeout_s, now=now,
+            log_offset=log_size(self._workspace.job(run.id)),
+        )  # fmt: skip
         self._starting[run.id] = self._starter.submit(self._submit, run)
 
     def _submit(self, run: Run) -> bool:
@@ -130,7 +127,7 @@ class HubJobs:
         future = self._starting.get(run.id)
         if future is None:
             if self._is_due(run, "start", now, AGAIN_S):  # an owner before this one was at it, or the Hub was busy
-                self._begin(run)
+                self._begin(run, now)
             elif run.intent:
                 self._conclude(run, None, now)
             return

@@ -79,8 +79,9 @@ def _restore(db: Database, job: JobDir, hub_factory: Callable[[], Hub], now: flo
     created_at = datetime.strptime(run_id[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).timestamp()
     with db.transaction():
         runs.insert_run(
-            db, id=run_id, name=recipe.name or kind, kind=kind, recipe=text, repo_id=repo_id, now=created_at
-        )
+            db, id=run_id, name=recipe.name or kind, kind=kind, recipe=text, repo_id=repo_id, now=created_at,
+            place=recipe.launch.where,
+        )  # fmt: skip
         replayed = replay(db, job, runs.read_run(db, run_id), now=now, on_hub=on_hub)
         runs.restore_run(db, run_id, **_facts(record, replayed, job))
 

@@ -141,6 +141,18 @@ def test_an_owner_that_died_before_it_noted_the_job_finds_it_and_starts_no_secon
     assert list(room.hub.state.jobs.jobs) == [room.job(run_id).job_id]
 
 
+def test_a_database_that_lost_its_jobs_finds_them_by_their_labels(room):
+    room.hub.state.jobs.instead = says(EVENTS[:4], "time.sleep(20)")
+    run_id = room.submit()
+    room.until(lambda: room.read(run_id).step == 2)
+    known = room.job(run_id).job_id
+    with room.db.transaction() as cursor:
+        cursor.execute("DELETE FROM hub_jobs")
+    room.restart()
+    room.until(lambda: (found := room.job(run_id)) is not None and found.job_id == known)
+    assert list(room.hub.state.jobs.jobs) == [known]
+
+
 def test_another_owner_goes_on_where_the_first_left_the_curve(room):
     room.hub.state.jobs.instead = says(EVENTS[:4], f"time.sleep(1)\nprint({render_line(5, EVENTS[4])!r})")
     run_id = room.submit()
