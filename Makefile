@@ -28,7 +28,7 @@ bench: .venv/dev.stamp
 	.venv/bin/python -m bench
 
 soak: .venv/dev.stamp
-	.venv/bin/python -m bench soak
+	.venv/bin/python -m bench soak chaos
 
 export-tools: .venv/export.stamp
 
