@@ -79,3 +79,26 @@ def test_an_unreadable_json_file_is_none(tmp_path, content):
     path = tmp_path / "x.json"
     path.write_bytes(content)
     assert durable.read_json(path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CODEX_SPACE_RESUME", "always"),
+        ("CODEX_SPACE_GRACE_S", "soon"),
+        ("CODEX_SPACE_GRACE_S", "-1"),
+        ("CODEX_SPACE_GRACE_S", "nan"),
+        ("CODEX_SPACE_HEARTBEAT_S", "0"),
+        ("CODEX_SPACE_HEARTBEAT_S", "1e9"),
+    ],
+)
+def test_a_setting_of_survival_that_makes_no_sense_is_named(name, value):
+    with pytest.raises(WorkspaceError, match=name):
+        read_settings({name: value})
+
+
+def test_a_space_has_a_grace_and_a_name_and_a_machine_of_ones_own_has_none():
+    space = read_settings({"SPACE_ID": "ada/space", "SYSTEM": "spaces"})
+    assert (space.grace_s, space.holder, space.resume) == (20.0, "ada/space", "ask")
+    own = read_settings({})
+    assert (own.grace_s, bool(own.holder)) == (0.0, True)
