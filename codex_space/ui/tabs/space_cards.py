@@ -100,9 +100,10 @@ def wire(cards: Cards, opened: Sequence[Callable[..., object]], ctx: Context) ->
         leaving.stay(ctx)
         return look()
 
-    def duplicate(source: str, to: str, hardware: str | None, token: str, password: str) -> tuple[str, str, str]:
-        given = {"HF_TOKEN": token.strip(), "CODEX_SPACE_PASSWORD": password.strip()}
-        made = space.duplicate(ctx, to, hardware=hardware or "", secrets=given, from_id=source.strip())
+    def duplicate(*fields: str | None) -> tuple[str, str, str]:
+        source, to, hardware, token, password = ((field or "").strip() for field in fields)  # empty ones are None
+        given = {"HF_TOKEN": token, "CODEX_SPACE_PASSWORD": password}
+        made = space.duplicate(ctx, to, hardware=hardware, secrets=given, from_id=source)
         return "", "", view.render_copied(made)  # the page forgets the secrets
 
     facts = [cards.money, cards.move]

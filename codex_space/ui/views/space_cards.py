@@ -31,7 +31,8 @@ def render_money(ctx: Context) -> str:
     facts += [(month, f"${usd:,.2f}") for month, usd in list(found.months.items())[:4] if month != found.month]
     if settings.space_id:
         idle = IDLE.get(settings.when_idle, settings.when_idle)
-        facts.append(("When idle", escape(f"{idle}, after {settings.idle_minutes:g} minutes")))
+        after = "" if settings.when_idle == "stay" else f", after {settings.idle_minutes:g} minutes"
+        facts.append(("When idle", escape(f"{idle}{after}")))
     cap = (
         "" if found.cap_usd is not None else "CODEX_SPACE_MONTHLY_CAP_USD sets a cap: runs are saved and stopped at it."
     )
