@@ -81,7 +81,8 @@ class Announcer:
         known = tuple(run_id for run_id, told in self._told.items() if told and not _is_over(told.state))
         ended = runs.list_runs(self._db, limit=100, states=("succeeded", "failed", "stopped"))
         late = runs.list_runs(self._db, limit=1000, ids=known) if known else []
-        return list({run.id: run for run in (*unfinished, *ended, *late)}.values())
+        found = {run.id: run for run in (*unfinished, *ended, *late)}
+        return [run for run in found.values() if run.place == "local"]  # a Job's own owner speaks for what it trains
 
     def _deleted(self) -> list[str]:
         """Return the runs told of that a person has deleted since: they are unfinished in the Hub, and nowhere else."""
