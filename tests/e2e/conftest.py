@@ -120,7 +120,9 @@ def wait_for_step(page, run_id, step):
 
 def drawn_step(tab):
     drawn = tab.page.locator("#runs-chart .cs-chart-host [data-step]")
-    return int(drawn.get_attribute("data-step") or 0) if drawn.count() else 0  # before the first point there is no chart
+    return (
+        int(drawn.get_attribute("data-step") or 0) if drawn.count() else 0
+    )  # before the first point there is no chart
 
 
 @pytest.fixture
