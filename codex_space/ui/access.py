@@ -1,7 +1,7 @@
 """Decide for every request who is asking and whether it may reach the page, before Gradio sees it.
 
-Covered: DNS rebinding (the Host header on loopback), other sites making a visitor's browser post (Origin and
-Sec-Fetch-Site), a page that anybody could open (no password, no sign-in and not loopback), wrong passwords, and roles:
+Covered: DNS rebinding (the Host header on loopback), other sites making a visitor's browser post, or
+reading through it (Origin and Sec-Fetch-Site), a page that anybody could open (no password, no sign-in and not loopback), wrong passwords, and roles:
 what is not named in `_LOOKED_AT` may be asked for only by those who may act, so a new address is shut until it is named.
 What an event of the page may do is guard.py's. Not covered: guessing passwords without a limit (choose a long one), and
 programs of this machine on a loopback page.
@@ -37,7 +37,8 @@ ACTOR = "codex_space.actor"
 """Where a request's scope says who asks."""
 
 _OWN_READS = r"/api/(?!exports/[^/]+/files/).*"  # the files are the model itself: for those who may act
-_GRADIO_READS = r"/gradio_api/(queue/data|heartbeat/[^/]+|startup-events|info|file=.*)|/config|/theme\.css|/(assets|static|svelte)/.*"
+# `file=` takes a web address too, which Gradio then fetches: a path of this machine begins with a slash
+_GRADIO_READS = r"/gradio_api/(queue/data|heartbeat/[^/]+|startup-events|info|file=/.*)|/config|/theme\.css|/(assets|static|svelte)/.*"
 _LOOKED_AT = {
     "GET": re.compile(rf"/|{_OWN_READS}|{_GRADIO_READS}|/(favicon\.ico|robots\.txt|manifest\.json|pwa_icon.*)"),
     # events join the queue and say which they are only in the body; those of `cancel` and `reset` need the secret of a session
@@ -112,9 +113,12 @@ def _ways_in(settings: Settings) -> str:
 
 
 def _other_site(asked: Asked) -> Refusal | None:
-    if asked.method in SAFE_METHODS or _same_origin(asked.headers):
+    # a link or a picture elsewhere sends no Origin and its site sees no answer; a script's request does, and Gradio lets
+    # scripts of every site read what a visitor's cookie opens
+    is_read = asked.method in SAFE_METHODS and "origin" not in asked.headers
+    if is_read or _same_origin(asked.headers):
         return None
-    return Refusal(403, "Another site asked for this change; it was refused.")
+    return Refusal(403, "Another site asked for this; it was refused.")
 
 
 class AccessMiddleware:

@@ -93,8 +93,10 @@ def test_a_change_by_the_page_itself_or_by_a_program_passes(local):
     assert local.ask("/x", "POST", b"").text == "inside"
 
 
-def test_reading_is_not_refused_for_its_origin(local):
-    assert local.ask("/api/overview", origin="https://evil.example").text == "inside"
+def test_a_script_of_another_site_reads_nothing_and_the_pages_own_does(local):
+    assert local.ask("/api/overview", origin="https://evil.example").status == 403
+    assert local.ask("/api/overview", origin=f"http://127.0.0.1:{local.port}").text == "inside"
+    assert local.ask("/api/overview", sec_fetch_site="cross-site").text == "inside", "a link from elsewhere"
 
 
 def test_without_a_password_on_an_open_address_everything_but_health_is_shut(open_page):

@@ -28,6 +28,11 @@ def shown(open_space):  # noqa: F811
     return open_space(CODEX_SPACE_VISITORS="look")
 
 
+@pytest.fixture(scope="module")
+def abroad(open_space):  # noqa: F811
+    return open_space(GRADIO_SERVER_NAME="0.0.0.0")  # as in a Space: it is asked by its public name
+
+
 def test_the_owner_and_a_member_who_may_write_act(space):
     for who in (OWNER, {**OWNER, "name": "wim", "roles": {"lab": "write"}}, {"name": "lab", "orgs": []}):
         me = space.person(who).me()
@@ -299,3 +304,29 @@ def test_the_password_goes_beside_the_sign_in(open_space):  # noqa: F811
 def test_variables_that_disagree_are_a_refusal_to_start(environ, said):
     with pytest.raises(Exception, match=said):
         read_settings(environ)
+
+
+@pytest.mark.parametrize("path", ["/api/runs", "/config", "/metrics", "/gradio_api/heartbeat/x", "/"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "https://lab-studio.hf.space.evil.example", "http://["]
+)
+def test_a_script_of_another_site_cannot_read_with_the_owners_cookie(abroad, path, origin):
+    person = abroad.person(OWNER)
+    answer = person.ask(path, host="lab-studio.hf.space", origin=origin)
+    assert answer.status == 403
+    assert "Another site" in answer.text
+
+
+def test_the_pages_own_scripts_and_links_from_elsewhere_read(abroad):
+    person = abroad.person(OWNER)
+    own = {"host": "lab-studio.hf.space", "origin": "https://lab-studio.hf.space"}
+    assert person.ask("/api/runs", **own).status == 200
+    assert person.ask("/", host="lab-studio.hf.space", sec_fetch_site="cross-site").status == 200
+
+
+@pytest.mark.parametrize(
+    "address", ["http://192.0.2.1/x", "https://example.com/x", "http%3A%2F%2F192.0.2.1/x", "http:%2F%2F192.0.2.1"]
+)
+def test_a_visitor_cannot_make_the_page_fetch_an_address(shown, address):
+    answer = shown.person().ask(f"/gradio_api/file={address}")
+    assert answer.status == 401

@@ -46,8 +46,20 @@ def layout(ctx: Context) -> Cards:
             make_html("<h3>Hardware and money</h3>")
             money = make_html(view.render_money(ctx), elem_id="space-money")
             move = make_html(view.render_move(ctx), elem_id="space-move")
-            flavor = gr.Dropdown(choices, value=None, label="Other hardware", elem_id="space-flavor", visible=on_space)
-            agreed = gr.Checkbox(label="What is named above may be lost", elem_id="space-agreed", visible=on_space)
+            flavor = gr.Dropdown(
+                choices,
+                value=None,
+                label="Other hardware",
+                info="The Space restarts there with an empty disk, once runs are saved and uploads done.",
+                elem_id="space-flavor",
+                visible=on_space,
+            )
+            agreed = gr.Checkbox(
+                label="What is named above may be lost",
+                info="Needed where something lies on this disk only.",
+                elem_id="space-agreed",
+                visible=on_space,
+            )
             with gr.Row(visible=on_space):
                 switch = gr.Button("Switch hardware", elem_id="space-switch", min_width=120)
                 pause = gr.Button("Pause", elem_id="space-pause", min_width=90)
@@ -57,14 +69,37 @@ def layout(ctx: Context) -> Cards:
                 "<h3>Duplicate</h3><p class=cs-lead>A private copy with secrets of its own: this Space's are never copied.</p>"
             )
             source = gr.Textbox(
-                label="Space to copy", placeholder="owner/name", elem_id="copy-from", visible=not on_space
+                label="Space to copy",
+                info="This machine is none, so name the one you mean.",
+                placeholder="owner/name",
+                elem_id="copy-from",
+                visible=not on_space,
             )
-            to = gr.Textbox(label="Name of the copy", placeholder="owner/name", elem_id="copy-to")
+            to = gr.Textbox(
+                label="Name of the copy",
+                info="An account or organisation you may make Spaces in, then a name.",
+                placeholder="owner/name",
+                elem_id="copy-to",
+            )
             hardware = gr.Dropdown(
-                [("the Hub's choice (cpu-basic)", ""), *choices], value="", label="Hardware", elem_id="copy-hardware"
+                [("the Hub's choice (cpu-basic)", ""), *choices],
+                value="",
+                label="Hardware",
+                info="Paid by the minute from its first start; it can be changed later.",
+                elem_id="copy-hardware",
             )
-            token = gr.Textbox(label="HF_TOKEN of the copy (may be set later)", type="password", elem_id="copy-token")
-            password = gr.Textbox(label="CODEX_SPACE_PASSWORD of the copy", type="password", elem_id="copy-password")
+            token = gr.Textbox(
+                label="HF_TOKEN of the copy",
+                info="Write scope on the repositories it pushes to; may be set later.",
+                type="password",
+                elem_id="copy-token",
+            )
+            password = gr.Textbox(
+                label="CODEX_SPACE_PASSWORD of the copy",
+                info="Lets in whoever knows it; may stay empty where people sign in.",
+                type="password",
+                elem_id="copy-password",
+            )
             duplicate = gr.Button("Duplicate", variant="primary", elem_id="copy-go")
             copied = make_html(view.render_link(ctx), elem_id="copy-result")
     copy = (source, to, hardware, token, password)
