@@ -8,6 +8,9 @@ from codex_space.core.hardware import find_hardware, list_hardware
 from codex_space.core.settings import is_secret_name
 from codex_space.hub.space import Copied, Copying, Runtime
 from codex_space.services.context import Context, space_hub
+from codex_space.store import checkpoints
+from codex_space.store import runs as run_rows
+from codex_space.store.runs import ACTIVE
 
 FREE = "cpu-basic"
 ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
@@ -95,6 +98,7 @@ def request_hardware(ctx: Context, flavor: str, *, space_id: str = "") -> Runtim
     """
     found = find_space(ctx, space_id)
     check_flavor(ctx, flavor)
+    _require_idle(ctx, found)
     runtime = space_hub(ctx.settings).request_hardware(found, flavor)
     ctx.note("switch hardware", f"{found} to {flavor}")
     return runtime
@@ -123,6 +127,7 @@ def pause(ctx: Context, *, space_id: str = "") -> Runtime:
         HubError: As the Hub refuses.
     """
     found = find_space(ctx, space_id)
+    _require_idle(ctx, found)
     ctx.note("pause the Space", found)  # before: it may be the Space this runs on
     return space_hub(ctx.settings).pause_space(found)
 
@@ -134,8 +139,28 @@ def restart(ctx: Context, *, space_id: str = "") -> Runtime:
         HubError: As the Hub refuses.
     """
     found = find_space(ctx, space_id)
+    _require_idle(ctx, found)
     ctx.note("restart the Space", found)
     return space_hub(ctx.settings).restart_space(found)
+
+
+def _require_idle(ctx: Context, space_id: str) -> None:
+    """Refuse to take the machine away from under a run, or from checkpoints that are here only.
+
+    Raises:
+        WorkspaceError: Something would be lost.
+    """
+    if space_id != ctx.settings.space_id:
+        return
+    num_active = run_rows.count_runs(ctx.db, states=tuple(ACTIVE), place="local")
+    uploads = checkpoints.count_uploads(ctx.db)
+    num_waiting = uploads["queued"] + uploads["uploading"]
+    if num_active or num_waiting:
+        raise WorkspaceError(
+            f"{num_active} runs are under way and {num_waiting} checkpoints are not on the Hub yet",
+            where=space_id,
+            cure="`codex-space space leave FLAVOR` (or pause) saves and sends them first, then goes.",
+        )
 
 
 def describe_sleep(runtime: Runtime) -> str:

@@ -14,7 +14,7 @@ from codex_space.jobs.leaving import Leaving, is_leaving, wish_path
 from codex_space.jobs.spending import LONGEST_GAP_S, Spending
 from codex_space.jobs.supervisor import Supervisor
 from codex_space.services import leaving as service
-from codex_space.services import money, runs
+from codex_space.services import money, runs, space
 from codex_space.services.context import open_context
 from codex_space.store import checkpoints, costs
 from codex_space.store import runs as run_rows
@@ -303,3 +303,24 @@ def test_the_command_line_asks_before_something_is_lost(open_there, hub, tmp_pat
     costs.add(ctx.db, "x", at=time.time(), seconds=3600, usd=0.8)
     assert main(["space", "money", "--json", *where]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["month_usd"] == pytest.approx(0.8)
+
+
+def test_the_machine_is_not_taken_from_under_a_run_or_an_upload(ctx, hub):
+    run = running(ctx)
+    asks = (
+        lambda: space.request_hardware(ctx, "a100-large"),
+        lambda: space.pause(ctx),
+        lambda: space.restart(ctx),
+    )
+    for ask in asks:
+        with pytest.raises(CodexError, match="1 runs are under way"):
+            ask()
+    end(ctx, run)
+    add_checkpoint(ctx, run, "queued")
+    for ask in asks:
+        with pytest.raises(CodexError, match="1 checkpoints are not on the Hub"):
+            ask()
+    assert (there(hub)["stage"], there(hub)["requested"]) == ("RUNNING", "l4x1")
+    checkpoints.set_upload(ctx.db, run.id, 5, "uploaded")
+    space.pause(ctx)
+    assert there(hub)["stage"] == "PAUSED"
