@@ -1,16 +1,19 @@
 """Strike secrets out of text before anybody sees it.
 
 Covered: the values this process was given (tokens, passwords, client secrets, by the names of their variables), also
-in base64 and percent-encoding, and whatever has the form of a token of the Hub, GitHub, OpenAI, AWS or a JWT.
+in JSON, percent-encoding and base64 (within other text too), and whatever has the form of a token of the Hub, GitHub, OpenAI, AWS or a JWT.
 Not covered: a secret cut into parts, or encoded in another way by a program that read it.
 """
 
 import base64
+import json
 import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
 STARS = "****"
+_SHORTEST_CODED = 7
+_URL_SAFE = str.maketrans("+/", "-_")
 _KNOWN_FORMS = re.compile(
     r"hf_[A-Za-z0-9]{20,}|hf_oauth_[\w.-]{20,}|api_org_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
@@ -49,7 +52,15 @@ def clean(text: str) -> str:
 
 
 def _forms(secret: str) -> Iterable[str]:
+    """Yield the secret as programs write it: plain, in an address, in JSON, in base64 wherever in it it begins."""
     yield secret
-    if (quoted := quote(secret, safe="")) != secret:
-        yield quoted
-    yield base64.b64encode(secret.encode()).decode().rstrip("=")
+    quoted = quote(secret, safe="")
+    yield from (quoted, re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted))
+    yield from (json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False))
+    raw = secret.encode()
+    for offset, shared in ((0, 0), (1, 2), (2, 3)):  # characters that hold bits of what stands before
+        coded = base64.b64encode(b"\0" * offset + raw).decode().rstrip("=")[shared:]
+        if (offset + len(raw)) % 3:
+            coded = coded[:-1]  # and the one that holds bits of what comes after
+        if len(coded) >= _SHORTEST_CODED:
+            yield from (coded, coded.translate(_URL_SAFE))

@@ -1,5 +1,6 @@
 """The end of a log as a terminal would show it, never the whole file."""
 
+import codecs
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 from codex_space.core import durable, scrub
 
 READ_BYTES = 256 << 10
+HELD_BACK_CHARS = 8192
+"""More than any secret has."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -30,9 +33,16 @@ def tail(path: Path, *, lines: int = 200, search: str = "") -> str:
 
 def iter_log(path: Path) -> Iterator[str]:
     """Yield a whole log in parts, for who wants the file; secrets are struck out as in `tail`."""
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+    held = ""
     with durable.open_plain(path) as file:
         while part := file.readline(READ_BYTES):
-            yield scrub.clean(part.decode("utf-8", errors="replace"))
+            held = scrub.clean(held + decode(part))
+            kept = 0 if part.endswith(b"\n") else HELD_BACK_CHARS  # a secret may go on in the next part of a long line
+            ready = len(held) - min(kept, len(held))
+            yield held[:ready]
+            held = held[ready:]
+    yield held + decode(b"", final=True)
 
 
 def _fold(line: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubNotFoundError, RunError
 from codex_space.core.recipe import parse_recipe
+from codex_space.hub.records import Account
 from codex_space.hub.registry import Entry, Registry, Snapshot
 from codex_space.jobs.announce import make_holder, read_rises
 from codex_space.services import checks, from_hub, runs
@@ -85,8 +86,10 @@ class Interruptions:
         """
         found: dict[str, tuple[Interrupted, Entry]] = {}
         if self._ctx.settings.resume != "off" and self._ctx.settings.hf_token is not None:
-            for entry in _unfinished(self._ctx):
-                found[entry.run_id] = (_describe_noted(self._ctx, entry), entry)
+            account = self._ctx.hub().whoami()
+            for entry in _unfinished(self._ctx, account):
+                is_trusted = entry.repo_id.split("/")[0] in {account.name, self._ctx.settings.space_owner}
+                found[entry.run_id] = (_describe_noted(self._ctx, entry, is_trusted=is_trusted), entry)
         with self._lock:
             self._from_hub = found
 
@@ -202,22 +205,22 @@ def _describe_lost(ctx: Context, run: Run) -> Interrupted:
     return Interrupted(run.id, run.name, run.kind, step, "here", _told(run.reason, rises, step), blocked, is_own)
 
 
-def _describe_noted(ctx: Context, entry: Entry) -> Interrupted:
+def _describe_noted(ctx: Context, entry: Entry, *, is_trusted: bool) -> Interrupted:
     me = make_holder(ctx.settings, ctx.workspace, ctx.clock())
     told = f"It was trained at {entry.holder.name}, which let go of it."
     if not entry.holder.is_released:
         told = f"It was trained at {entry.holder.name}, last heard of {_ago(ctx.clock() - entry.holder.at)} ago."
-    is_own = entry.holder.name == me.name and not _is_stuck(entry.rises, entry.step)
+    # whoever may write in another of the account's organisations could leave a note under our name there
+    is_own = is_trusted and entry.holder.name == me.name and not _is_stuck(entry.rises, entry.step)
     return Interrupted(
         entry.run_id, entry.name, entry.kind, entry.step, "hub", _told(told, entry.rises, entry.step),
         _why_not(ctx, entry), is_own,
     )  # fmt: skip
 
 
-def _unfinished(ctx: Context) -> list[Entry]:
+def _unfinished(ctx: Context, account: Account) -> list[Entry]:
     """Return what the accounts of this token note as unfinished, and what no other machine trains."""
     hub = ctx.hub()
-    account = hub.whoami()
     now = ctx.clock()
     me = make_holder(ctx.settings, ctx.workspace, now)
     space_owner = [ctx.settings.space_id.split("/")[0]] if ctx.settings.space_id else []

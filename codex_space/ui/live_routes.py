@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from codex_space.core import scrub
 from codex_space.core.errors import CodexError
 from codex_space.services import datasets, evaluations, exports, first_model, runs, summary
 from codex_space.services.context import Context
@@ -141,7 +142,8 @@ def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Res
         try:
             return endpoint(request)
         except CodexError as error:
-            return JSONResponse({"what": error.what, "where": error.where, "cure": error.cure}, 404, headers=_PLAIN)
+            told = {"what": error.what, "where": error.where, "cure": error.cure}
+            return JSONResponse({name: scrub.clean(text) for name, text in told.items()}, 404, headers=_PLAIN)
 
     return answer
 

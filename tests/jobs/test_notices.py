@@ -32,7 +32,12 @@ class Receiver(http.server.BaseHTTPRequestHandler):
         status = self.answers.pop(0) if self.answers else 200
         self.send_response(status)
         if status == 302:
-            self.send_header("Location", "http://127.0.0.1:1/elsewhere")
+            self.send_header("Location", "/elsewhere")
+        self.end_headers()
+
+    def do_GET(self):
+        self.got.append((self.path, {}, b""))
+        self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_):

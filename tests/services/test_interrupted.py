@@ -425,3 +425,15 @@ def test_a_run_that_trains_as_a_job_is_not_noted_and_the_hub_is_not_asked_again(
     before = len(hub.state.requests)
     here.tell(1)
     assert len(hub.state.requests) == before
+
+
+def test_a_note_in_somebody_elses_organisation_starts_nothing_by_itself(machine, hub):
+    """Whoever may write there could leave one under this machine's name."""
+    there = machine("there")
+    there.train()
+    there.tell()
+    hub.state.users["hf_bob"] = {"name": "bob", "role": "write", "orgs": ["ada"]}
+    for environ, is_own in (({}, False), ({"SPACE_ID": "ada/space", "SYSTEM": "spaces"}, True)):
+        here = machine(f"here-{is_own}", HF_TOKEN="hf_bob", CODEX_SPACE_HOLDER="pc", **environ)
+        here.now = there.now + 901
+        assert here.look()[RUN_ID].is_own is is_own

@@ -15,7 +15,7 @@ from codex_space.core.settings import read_settings
 from codex_space.hub.cards import render_card, share_recipe
 from codex_space.hub.manifest import Manifest
 from codex_space.jobs.ingest import read_new_events
-from codex_space.jobs.tail import iter_log, tail
+from codex_space.jobs.tail import READ_BYTES, iter_log, tail
 from codex_space.services import audit, runs
 from codex_space.services.context import open_context
 from codex_space.store import runs as run_rows
@@ -28,6 +28,7 @@ OWN = {
     "OAUTH_CLIENT_SECRET": "-".join(["0f8c2a1e", "aaaa", "bbbb", "cccc"]),
     "WANDB_API_KEY": "0123456789abcdef" * 2,
     "MY_CREDENTIAL": "short" + "1",
+    "ODD_SECRET": "".join(["a'b", '"c', "\\d/e", "áß", "~f?g"]),
 }
 OTHERS = [
     "hf_" + "a1B2" * 9,
@@ -41,7 +42,11 @@ PLANTED = [
     *OWN.values(),
     *OTHERS,
     *(quote(value, safe="") for value in OWN.values()),
+    *(quote(value, safe="").lower() for value in OWN.values() if not any(map(str.isupper, value))),
+    *(json.dumps(value, ensure_ascii=flag)[1:-1] for value in OWN.values() for flag in (True, False)),
     *(base64.b64encode(value.encode()).decode().rstrip("=") for value in OWN.values()),
+    *(base64.urlsafe_b64encode(value.encode()).decode().rstrip("=") for value in OWN.values()),
+    *(base64.b64encode(f"{'u' * n}:{value}".encode()).decode() for value in OWN.values() for n in range(4)),
 ]
 RECIPE = "kind: sft\nname: one\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: sample:python-first-chat}]\n"
 
@@ -96,6 +101,16 @@ def test_the_log_shown_searched_and_downloaded(ctx, run):
     assert not leaks(whole)
     assert whole.startswith("first\n")
     assert whole.endswith("last")
+
+
+@pytest.mark.parametrize("back", [1, 10, 36, 40])
+def test_a_secret_across_the_edge_of_a_part_of_the_log(ctx, run, back):
+    job = ctx.workspace.job(run.id)
+    job.log.write_text("é" * ((READ_BYTES - back) // 2) + OWN["HF_TOKEN"] + "x" * 100_000 + "\nlast")
+    whole = "".join(iter_log(job.log))
+    assert OWN["HF_TOKEN"] not in whole
+    assert "W" * 8 not in whole
+    assert whole.endswith("x\nlast")
 
 
 @pytest.mark.parametrize("secret", [OWN["HF_TOKEN"], OWN["CODEX_SPACE_PASSWORD"], OTHERS[0], OTHERS[3]])
