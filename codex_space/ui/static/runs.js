@@ -38,11 +38,12 @@
     box.innerHTML = `<svg width="64" height="18"><polyline points="${points}"/></svg>`;
     return box;
   };
+  const cost = (run) => run.usd ? ` \u00b7 $${run.usd.toFixed(2)}` : "";
   const progress = (run) => {
     const part = share(run);
     if (run.state === "queued") return "waits for its turn";
-    if (space.isFinal(run.state)) return `${run.step ? `${count(run.step)} steps \u00b7 ` : ""}${duration(elapsed(run)) || when(run.created_at)}`;
-    return part === null ? space.doing(run) : `${Math.floor(part * 100)} % \u00b7 step ${count(run.step)} of ${count(run.max_steps)}`;
+    if (space.isFinal(run.state)) return `${run.step ? `${count(run.step)} steps \u00b7 ` : ""}${duration(elapsed(run)) || when(run.created_at)}${cost(run)}`;
+    return part === null ? space.doing(run) : `${Math.floor(part * 100)} % \u00b7 step ${count(run.step)} of ${count(run.max_steps)}${cost(run)}`;
   };
 
   space.widget("runs-list", (element, props, trigger) => {
