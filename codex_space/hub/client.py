@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from codex_space.hub.refusals import TOKEN_CURE, hub_errors
 from codex_space.hub.session import CONNECT_TIMEOUT_S, load_library
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, JobHardwareInfo
 
 _SMALL_FILE_BYTES = 20_000_000
 _WRITERS = frozenset({"admin", "write"})
@@ -126,11 +126,7 @@ class Hub:
             HubBusyError: No answer.
         """
         with hub_errors("Hub hardware"):
-            known = [*self._api.list_jobs_hardware(), *self._api.list_spaces_hardware()]
-        hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
-        return {
-            one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in known if one.unit_label in hours
-        }
+            return hourly([*self._api.list_jobs_hardware(), *self._api.list_spaces_hardware()])
 
     def is_private(self, repo_id: str, repo_type: RepoType) -> bool:
         """Return whether only its owners can see the repository.
@@ -276,6 +272,14 @@ class Hub:
             return data.decode("utf-8")
         except UnicodeDecodeError as error:
             raise HubError(f"the file {path} is not UTF-8 text", where=repo_id) from error
+
+
+def hourly(machines: Iterable["JobHardwareInfo"]) -> dict[str, float]:
+    """Return US dollars an hour by flavour; one whose unit of time is not known is left out."""
+    hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
+    return {
+        one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in machines if one.unit_label in hours
+    }
 
 
 def _can_write(role: str, token: Mapping[str, object]) -> bool:

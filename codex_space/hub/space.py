@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from codex_space.core.errors import HubAuthError, HubError
-from codex_space.hub.client import Hub
+from codex_space.hub.client import Hub, hourly
 from codex_space.hub.refusals import hub_errors
 
 if TYPE_CHECKING:
@@ -147,34 +147,6 @@ class SpaceHub(Hub):
         with _space_errors(space_id, "restart it"):
             return _runtime(self._api.restart_space(space_id))
 
-    def space_variables(self, space_id: str) -> dict[str, str]:
-        """Return its variables, which everybody who sees the Space may read.
-
-        Raises:
-            HubError: As the Hub refuses.
-        """
-        with _space_errors(space_id, "read its variables"):
-            found = self._api.get_space_variables(space_id)
-        return {name: one.value or "" for name, one in found.items()}
-
-    def set_space_variable(self, space_id: str, name: str, value: str) -> None:
-        """Set a variable: the Space restarts.
-
-        Raises:
-            HubAuthError: The token may not change the Space.
-        """
-        with _space_errors(space_id, "set a variable"):
-            self._api.add_space_variable(space_id, name, value)
-
-    def set_space_secret(self, space_id: str, name: str, value: str) -> None:
-        """Set a secret: the Space restarts.
-
-        Raises:
-            HubAuthError: The token may not change the Space.
-        """
-        with _space_errors(space_id, "set a secret"):
-            self._api.add_space_secret(space_id, name, value)
-
     def space_prices(self) -> dict[str, float]:
         """Return US dollars an hour of each flavour that Spaces run on.
 
@@ -182,11 +154,7 @@ class SpaceHub(Hub):
             HubBusyError: No answer.
         """
         with hub_errors("Hub hardware"):
-            known = self._api.list_spaces_hardware()
-        hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
-        return {
-            one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in known if one.unit_label in hours
-        }
+            return hourly(self._api.list_spaces_hardware())
 
 
 @contextmanager

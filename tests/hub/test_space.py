@@ -60,10 +60,6 @@ def test_pause_restart_sleep_variables_and_secrets(spaces: SpaceHub, hub: Runnin
     assert spaces.space_runtime(ORIGIN).stage == "PAUSED"
     assert spaces.restart_space(ORIGIN).stage == "APP_STARTING"
     assert spaces.set_sleep_time(ORIGIN, -1).sleep_time_s == -1
-    spaces.set_space_variable(ORIGIN, "A", "1")
-    spaces.set_space_secret(ORIGIN, "B", PLANTED)
-    assert spaces.space_variables(ORIGIN) == {"A": "1"}
-    assert hub.repo(ORIGIN, "spaces")["space"]["secrets"] == {"B": PLANTED}
 
 
 def test_prices_are_those_of_an_hour(spaces: SpaceHub) -> None:
