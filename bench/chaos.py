@@ -165,6 +165,7 @@ class _Disturbed:
         root.mkdir(parents=True)
         self._environ = {
             **os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": TOKEN, "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_OFFLINE": "0", "CODEX_SPACE_RESUME": "auto", "CODEX_SPACE_HEARTBEAT_S": "2", "PYTHONPATH": str(REPO),
             "CODEX_SPACE_HOLDER": name,
         }  # fmt: skip

@@ -282,6 +282,8 @@ class TestHub:
 
     async def search(self, request: Request) -> Response:
         kind, words = request.path_params["kind"], request.query_params.get("search", "").lower()
+        if kind not in {"models", "datasets", "spaces"}:  # the client asks for other lists too, and keeps the answers
+            raise RefusalError(404, "Not found")
         limit = int(request.query_params.get("limit", "100"))
         hits = [r for r in self.state.repos.values() if r["kind"] == kind and words in r["id"].lower()]
         return JSONResponse([_info(r, r["heads"]["main"]) for r in hits if not r["private"]][:limit])
