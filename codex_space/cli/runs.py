@@ -90,7 +90,10 @@ def take_up(args: argparse.Namespace) -> int:
             print(brought.make_ready(ctx, args.run))
         return 0
     with opened(args, own=True) as ctx:
-        return follow(ctx, brought.take_up(ctx, args.run).id, as_json=args.json)
+        run = brought.take_up(ctx, args.run)
+        if run.state != "succeeded":  # its last end, found in its folder, is still what is stored of it
+            wait_for_resume(ctx, run.id)
+        return follow(ctx, run.id, as_json=args.json)
 
 
 def interrupted(args: argparse.Namespace) -> int:

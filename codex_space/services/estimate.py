@@ -63,8 +63,11 @@ def refresh_prices(ctx: Context) -> int:
 
 
 def list_priced(ctx: Context) -> list[Hardware]:
-    """Return the Hub's machines at the prices it named last, cheapest first."""
-    return sorted((priced(ctx.workspace, one) for one in list_hardware().values()), key=lambda one: one.usd_per_hour)
+    """Return the Hub's machines at the prices it named last, cheapest first by the prices we ship.
+
+    Gradio 6.31 remembers a choice by its place in the list: an order that followed the newest prices would choose another.
+    """
+    return [priced(ctx.workspace, one) for one in list_hardware().values()]
 
 
 def priced_at(ctx: Context) -> float:

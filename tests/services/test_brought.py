@@ -1,10 +1,14 @@
 """A run's folder from elsewhere is taken up once, and goes on where it was."""
 
+import time
+
 import pytest
 
+from codex_space.cli.main import main
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, RecipeError, RunError
 from codex_space.core.paths import MANIFEST
+from codex_space.jobs.supervisor import Supervisor
 from codex_space.services import brought, runs
 from codex_space.store import runs as run_rows
 
@@ -63,3 +67,26 @@ def test_a_damaged_recipe_is_refused(ctx, job, text):
     with pytest.raises((RecipeError, CodexError)):
         brought.take_up(ctx, RUN)
     assert runs.list_runs(ctx) == []
+
+
+def test_the_command_stands_by_the_attempt_it_queued_not_by_the_end_before_it(workspace, monkeypatch):
+    """A folder without a database is taken for a stopped run; read too early, that was told as the end, with 0."""
+    folder = workspace.job(RUN)
+    folder.root.mkdir()
+    folder.recipe.write_text(RECIPE.replace("hub: {repo_id: ada/x}\n", ""))
+    seen = []
+
+    def follow(ctx, run_id, **_):
+        seen.append(runs.show(ctx, run_id).state)
+        if seen[0] not in run_rows.FINAL:
+            runs.cancel(ctx, run_id)
+            deadline = time.monotonic() + 60
+            while runs.show(ctx, run_id).state not in run_rows.FINAL and time.monotonic() < deadline:
+                time.sleep(0.05)
+        return 0
+
+    monkeypatch.setattr("codex_space.cli.runs.follow", follow)
+    monkeypatch.setattr(Supervisor, "wake", lambda self: None)  # the owner sees the wish half a second later
+    assert main(["runs", "take-up", RUN, "--workspace", str(workspace.root)]) == 0
+    assert len(seen) == 1
+    assert seen[0] not in run_rows.FINAL

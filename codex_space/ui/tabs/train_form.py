@@ -274,9 +274,8 @@ def form_values(ctx: Context, form: Form, before: Form | None) -> list[Any]:
 
     A field that the text did not change is left alone, because somebody may be typing in it; None fills all.
     """
-    choices = {
-        "base": _base_choices, "tokenizer": tokenizer_choices, "datasets": dataset_choices, "where": where_choices
-    }  # fmt: skip
+    # not `where`: its own focus asks for prices, and an answer begun before that one would put the old ones back
+    choices = {"base": _base_choices, "tokenizer": tokenizer_choices, "datasets": dataset_choices}
     updates: list[Any] = []
     for known in fields(FormFields):
         update: dict[str, Any] = {}
