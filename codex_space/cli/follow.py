@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from codex_space.jobs.owner import is_owned
-from codex_space.services import evaluations, runs
+from codex_space.services import after, evaluations, runs
 from codex_space.services.context import Context
 from codex_space.services.summary import summarize
 from codex_space.store.runs import FINAL, Run
@@ -38,7 +38,7 @@ def wait(ctx: Context, run_id: str, *, quiet: bool) -> int:
     line = ""
     try:
         run = runs.show(ctx, run_id)
-        while run.state not in FINAL or _left_to_upload(ctx, run) or _left_to_grade(ctx, run):
+        while run.state not in FINAL or _left_to_upload(ctx, run) or _left_to_grade(ctx, run) or _left_after(ctx, run):
             shown = _progress(ctx, run)
             if shown != line and not quiet:
                 _rewrite(shown)
@@ -47,10 +47,14 @@ def wait(ctx: Context, run_id: str, *, quiet: bool) -> int:
             run = runs.show(ctx, run_id)
     except KeyboardInterrupt:
         run = _stop_and_keep(ctx, run_id)
+        for export_id in _following(ctx, run):
+            _stop_and_keep(ctx, export_id)
     if line:
         print(file=sys.stderr)
     has_no_score = any(one["state"] == "failed" for one in summarize(ctx, run.id)["evaluations"])
-    return 1 if run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score) else 0
+    has_no_export = any(one["state"] in {"failed", "lost"} for one in after.read(ctx, run))
+    is_bad = run.state not in OK_STATES or (run.kind == "evaluate" and has_no_score)
+    return 1 if is_bad or has_no_export else 0
 
 
 def wait_for_resume(ctx: Context, run_id: str) -> None:
@@ -82,10 +86,30 @@ def _left_to_grade(ctx: Context, run: Run) -> int:
     return evaluations.count_waiting(ctx, run.id) if grades_somebody else 0
 
 
+def _following(ctx: Context, run: Run) -> list[str]:
+    """Return the runs that were queued to follow it."""
+    return [one["run"] for one in after.read(ctx, run) if one["run"]]
+
+
+def _left_after(ctx: Context, run: Run) -> str:
+    """Return what is still to come of a run that succeeded, where this process is the one to do it."""
+    if ctx.owner is None or run.state != "succeeded":
+        return ""
+    for one in after.read(ctx, run):
+        if one["state"] in after.PENDING and one["reason"] != after.NO_TOOLS:
+            percent = f" {runs.show(ctx, one['run']).step} %" if one["run"] else ""
+            return f"{one['verb']} {one['state']}{percent}"
+        if one["run"] and (left := _left_to_upload(ctx, runs.show(ctx, one["run"]))):
+            return f"{left} export on its way to the Hub"
+    return ""
+
+
 def _progress(ctx: Context, run: Run) -> str:
     if run.state in FINAL:
         if waiting := _left_to_grade(ctx, run):
             return f"{run.id}  {run.state}; {waiting} evaluation{'s' if waiting > 1 else ''} being graded"
+        if following := _left_after(ctx, run):
+            return f"{run.id}  {run.state}; {following}"
         return f"{run.id}  {run.state}; {_left_to_upload(ctx, run)} checkpoints on their way to the Hub"
     if not run.max_steps:
         return f"{run.id}  {run.state}  {run.phase}"
@@ -109,6 +133,9 @@ def _print_end(ctx: Context, run: Run) -> None:
         for score in one["scores"]:
             print(f"  step {one['step']}: {_told(score)}")
         print(f"  step {one['step']}: {one['benchmark']} {one['state']}. {one['reason'] or one['protocol']}")
+    for one in summary["after"]:
+        where = f" as {one['run']}" if one["run"] else ""
+        print(f"  then {one['verb']} {', '.join(one['types'])}: {one['state']}{where}. {one['reason']}".rstrip())
     for checkpoint in summary["checkpoints"]:
         print(f"  step {checkpoint['step']}: {checkpoint['path'] or 'only on the Hub'}  Hub: {checkpoint['hub']}")
 

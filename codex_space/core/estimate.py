@@ -7,6 +7,7 @@ from typing import Any, Literal
 from codex_space.core.errors import RecipeError
 from codex_space.core.hardware import Hardware
 from codex_space.core.memory import GIB, Step, optimizer_bytes, peak_parts
+from codex_space.core.quants import Weights, room_bytes
 from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe
 from codex_space.core.shapes import Shape
 from codex_space.core.train_fields import train_fields
@@ -41,7 +42,7 @@ class Estimate:
         peak_gib: On the fullest GPU what the driver counts (reserved by the allocator, and the CUDA context), or on a CPU
             what the process holds: the number that decides whether it fits.
         hours: Likely; a quarter more or less is usual. None where the number of rows is not known.
-        disk_gib: Checkpoints kept and the base model.
+        disk_gib: Checkpoints kept, the base model, and what an export that follows writes.
         hub_gib: On the Hub at the end, 0 where nothing is pushed.
         parts: GiB of the peak by part.
         notes: What was assumed.
@@ -184,6 +185,10 @@ class _Plan:
             recipe.checkpoints.keep_last + recipe.checkpoints.keep_best + 1
         )  # the newest is whole before the oldest goes
         base = 2.0 * self._shape.num_parameters if isinstance(recipe, TuningRecipe) else 0.0
+        if wanted := recipe.export_after:
+            weights_made = Weights(wide=self._shape.num_parameters, narrow=0, odd=0, vectors=0, tokenizer_bytes=0)
+            merges = isinstance(recipe, TuningRecipe) and recipe.lora is not None
+            base += room_bytes(weights_made, wanted.gguf, merges=merges)
         pushed = (SAVES_IN_A_RUN * weights + state) if recipe.hub else 0.0
         return (kept * (weights + state) + base) / GIB, pushed / GIB
 

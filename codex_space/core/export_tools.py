@@ -1,10 +1,12 @@
-"""Whether what exports need is set up: llama-cpp-python with llama.cpp's converter beside it (scripts/export_tools.py)."""
+"""What can be exported, and whether what that needs is set up: llama-cpp-python with llama.cpp's converter beside it (scripts/export_tools.py)."""
 
 import importlib.util
 from pathlib import Path
 
 from codex_space.core.errors import ModelError
 
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "starcoder2", "smollm3", "gpt2", "gpt_neox")
+"""Model types whose files were proven equal to the model (tests/work/test_export.py)."""
 CURE = "Run `make export-tools` (some minutes, once); on a Space the image holds it."
 
 

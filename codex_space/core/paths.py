@@ -129,6 +129,11 @@ class JobDir:
         return self.root / "announced.json"
 
     @property
+    def after(self) -> Path:
+        """What became of the export that was to come after the run (JSON)."""
+        return self.root / "after.json"
+
+    @property
     def record(self) -> Path:
         """What else only the database knows of the run (JSON)."""
         return self.root / "run.json"

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,6 +77,23 @@ def predict_bytes(weights: Weights, name: str) -> int:
     quant = QUANTS[name]
     matrices = weights.wide * quant.bits + weights.narrow * quant.narrow_bits + weights.odd * max(quant.bits, 16)
     return int(matrices / 8 + 4 * weights.vectors + 0.6 * weights.tokenizer_bytes) + 20_000
+
+
+def conversions(kinds: Sequence[str]) -> list[str]:
+    """Return the types the converter writes for these, what the others are made from among them."""
+    exact = [kind for kind in kinds if kind in EXACT]
+    return exact if len(exact) == len(kinds) or "F16" in exact else ["F16", *exact]
+
+
+def written(kinds: Sequence[str]) -> list[str]:
+    """Return every type of file that is written on the way to these."""
+    return [*conversions(kinds), *(kind for kind in kinds if kind not in EXACT)]
+
+
+def room_bytes(weights: Weights, kinds: Sequence[str], *, merges: bool) -> int:
+    """Return about how much disk an export takes while it is made; an adapter's merged model lies there too."""
+    merged = predict_bytes(weights, "F32") if merges else 0
+    return merged + sum(predict_bytes(weights, kind) for kind in written(kinds))
 
 
 def read_weights(folder: Path) -> Weights:

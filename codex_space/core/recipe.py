@@ -12,12 +12,13 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError, model_validator
 
 from codex_space.core.errors import RecipeError, nearest
-from codex_space.core.quants import QUANTS
 from codex_space.core.sections import (
     Asking,
     CheckpointsSection,
     DatasetSection,
     EvaluateSection,
+    Exporting,
+    ExportSection,
     HubSection,
     LaunchSection,
     LoraSection,
@@ -108,6 +109,12 @@ class TrainingRecipe(BaseRecipe):
     samples: SamplesSection | None = Field(
         default=None, description="Answers to a few prompts while training; `{}` for the usual ones, empty for none."
     )
+    after: list[Literal["export"]] = Field(
+        default=[], max_length=1, description="What comes once the run has succeeded: [export] makes GGUF files of it."
+    )
+    export: ExportSection | None = Field(
+        default=None, description="How `after: [export]` exports; empty for the usual types of the best checkpoint."
+    )
 
     @property
     def sources(self) -> list[DatasetSection]:
@@ -127,6 +134,29 @@ class TrainingRecipe(BaseRecipe):
             raise ValueError(
                 f"checkpoints.early_stopping_patience needs validation rows for {word}: set validation.fraction"
             )
+        return self
+
+    @property
+    def export_after(self) -> ExportSection | None:
+        """The export that follows a success, None where there is none."""
+        return (self.export or ExportSection()) if "export" in self.after else None
+
+    @model_validator(mode="after")
+    def _export_can_follow(self) -> "TrainingRecipe":
+        wanted = self.export_after
+        if wanted is None:
+            if self.export is not None:
+                raise ValueError("export says how, and nothing says when: set after: [export] too")
+            return self
+        if getattr(self, "kind", "") not in WRITING_KINDS:
+            raise ValueError("after: [export] is for models that write text: a reward model has no use as a GGUF file")
+        if self.launch.where != "local":
+            raise ValueError(
+                "after: [export] is for runs that train on this machine: a Job's checkpoints lie on the Hub, from where "
+                "the Export tab takes them by their id"
+            )
+        if wanted.push and self.hub is None:
+            raise ValueError("export.push needs hub.repo_id: the files go to that name with -GGUF behind it")
         return self
 
     @model_validator(mode="before")
@@ -328,43 +358,13 @@ class EvaluateRecipe(BaseRecipe, Asking):
         return self
 
 
-class ExportRecipe(BaseRecipe):
+class ExportRecipe(BaseRecipe, Exporting):
     """A model made into GGUF files that other programs run, each compared with the model before it is offered."""
 
     kind: Literal["export"]
     model: ModelSection = Field(description="What is exported: a run's checkpoint, a Hub id or a folder.")
-    gguf: list[str] = Field(
-        default=["Q8_0", "Q4_K_M"], min_length=1, max_length=12, description="Types of file, such as Q8_0 or Q4_K_M."
-    )
-    adapter: bool = Field(
-        default=False,
-        description="Also a LoRA adapter as a small GGUF file of its own, for programs that load it on its base.",
-    )
-    imatrix: bool = Field(
-        default=False,
-        description="Weigh what matters most while quantising, measured on the rows of datasets, or on the standard "
-        "library's source where there are none.",
-    )
-    system: str = Field(default="", max_length=4000, description="System prompt that Ollama starts each chat with.")
-    num_ctx: int | None = Field(
-        default=None,
-        ge=128,
-        le=1 << 20,
-        description="Context Ollama opens, in tokens; empty for the model's own, at most 8192.",
-    )
     datasets: list[DatasetSection] = Field(default=[], max_length=8, description="Rows for the importance matrix.")
     hub: HubSection | None = Field(default=None, description="Where the files are pushed; empty keeps them here.")
-
-    @model_validator(mode="after")
-    def _types_are_known(self) -> "ExportRecipe":
-        for name in self.gguf:
-            if name not in QUANTS:
-                raise ValueError(f"gguf type {name!r} is not known. {nearest(name.upper(), list(QUANTS))}")
-            if QUANTS[name].needs_imatrix and not self.imatrix:
-                raise ValueError(f"gguf type {name} needs an importance matrix: set imatrix: true, or take Q2_K")
-        if len(set(self.gguf)) < len(self.gguf):
-            raise ValueError("a gguf type is named twice")
-        return self
 
 
 Known = (

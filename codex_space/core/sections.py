@@ -5,6 +5,9 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from codex_space.core.errors import nearest
+from codex_space.core.quants import QUANTS
+
 
 class Section(BaseModel):
     """Base of all sections: frozen, unknown keys refused."""
@@ -197,6 +200,52 @@ class TrackSection(Section):
         min_length=1, description="One or several of tensorboard, trackio, wandb (offline; sync it later) and mlflow."
     )
     project: str = Field(default="codex-space", pattern=r"^[A-Za-z0-9_-]{1,80}$", description="Groups runs there.")
+
+
+class Exporting(Section):
+    """What a model is made into for other programs."""
+
+    gguf: list[str] = Field(
+        default=["Q8_0", "Q4_K_M"], min_length=1, max_length=12, description="Types of file, such as Q8_0 or Q4_K_M."
+    )
+    adapter: bool = Field(
+        default=False,
+        description="Also a LoRA adapter as a small GGUF file of its own, for programs that load it on its base.",
+    )
+    imatrix: bool = Field(
+        default=False,
+        description="Weigh what matters most while quantising, measured on the rows of an export's datasets, or on the "
+        "standard library's source where there are none.",
+    )
+    system: str = Field(default="", max_length=4000, description="System prompt that Ollama starts each chat with.")
+    num_ctx: int | None = Field(
+        default=None,
+        ge=128,
+        le=1 << 20,
+        description="Context Ollama opens, in tokens; empty for the model's own, at most 8192.",
+    )
+
+    @model_validator(mode="after")
+    def _types_are_known(self) -> "Exporting":
+        for name in self.gguf:
+            if name not in QUANTS:
+                raise ValueError(f"gguf type {name!r} is not known. {nearest(name.upper(), list(QUANTS))}")
+            if QUANTS[name].needs_imatrix and not self.imatrix:
+                raise ValueError(f"gguf type {name} needs an importance matrix: set imatrix: true, or take Q2_K")
+        if len(set(self.gguf)) < len(self.gguf):
+            raise ValueError("a gguf type is named twice")
+        return self
+
+
+class ExportSection(Exporting):
+    """The export that comes after a training that succeeded."""
+
+    checkpoint: Literal["best", "last"] = Field(
+        default="best", description="Which checkpoint is exported: best by checkpoints.metric, or the last one."
+    )
+    push: bool = Field(
+        default=False, description="Also push the files to `owner/name-GGUF`, beside the repository in hub.repo_id."
+    )
 
 
 class HubSection(Section):

@@ -30,6 +30,7 @@ from codex_space.grade import library
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
+from codex_space.services import export_plan
 from codex_space.services.context import Context, renting
 from codex_space.store import runs as run_rows
 
@@ -66,6 +67,8 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
     if isinstance(recipe, TrainingRecipe | ExportRecipe):
         lines.append(_hub_line(ctx, recipe))
+    if isinstance(recipe, TrainingRecipe) and recipe.after:
+        lines.append(_after_line(ctx, recipe))
     lines.append(_disk_line(ctx))
     if recipe.launch.where == "local":
         lines.append(_queue_line(ctx))
@@ -100,6 +103,7 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
 
     Raises:
         HubError: With what to do.
+        ModelError: The export that is to come after it could never come.
     """
     if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and is_hub_id(recipe.model.model_name_or_path):
         _describe_model(ctx, recipe.model.model_name_or_path)
@@ -108,6 +112,8 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
         hub.check_writable(recipe.hub.repo_id, private=recipe.hub.private)
         if recipe.hub.keep_rows:
             make_rows_repo(hub, recipe.hub.repo_id)
+    if isinstance(recipe, TrainingRecipe):
+        export_plan.require(ctx, recipe)
 
 
 def require_job(ctx: Context, recipe: BaseRecipe) -> None:
@@ -242,6 +248,18 @@ def _describe_target(ctx: Context, hub: HubSection) -> str:
     if owner != account.name and owner not in account.orgs:
         raise HubAuthError(f"{account.name} is not a member of {owner}", cure="Choose another owner for hub.repo_id.")
     return f"pushes to {hub.repo_id} ({'private' if hub.private else 'public'}) as {account.name}"
+
+
+def _after_line(ctx: Context, recipe: TrainingRecipe) -> Check:
+    """Nothing here but a model that is never exported, or a repository that cannot be written, keeps a run from training."""
+    wanted = recipe.export_after
+    if wanted is None:
+        return Check(True, "Afterwards", "nothing")
+    try:
+        detail, cure = export_plan.describe(ctx, recipe, wanted)
+    except CodexError as error:
+        return Check(False, "Afterwards", error.what, error.cure)
+    return Check(None if cure else True, "Afterwards", detail, cure)
 
 
 def _disk_line(ctx: Context) -> Check:

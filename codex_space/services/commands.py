@@ -2,6 +2,8 @@
 
 import shlex
 
+import yaml
+
 from codex_space.core.errors import CodexError
 from codex_space.core.presets import list_presets
 from codex_space.core.recipe import parse_recipe, render_recipe
@@ -42,12 +44,14 @@ def _changes(preset_text: str, wanted: dict[str, object]) -> list[str] | None:
 def _scalar(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1 << 20).strip()
     return "null" if value is None else str(value)
 
 
 def _flatten(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, dict):
         return {k: v for key, item in value.items() for k, v in _flatten(item, f"{prefix}{key}.").items()}
-    if isinstance(value, list):
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return {k: v for index, item in enumerate(value) for k, v in _flatten(item, f"{prefix}{index}.").items()}
     return {prefix.rstrip("."): value}

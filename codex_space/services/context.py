@@ -125,6 +125,9 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
         )
         leaving = Leaving(db, workspace.root, settings, lambda: space_hub(settings))
         notices = Notices(db, settings, lambda: make_hub(settings))
+        from codex_space.services.after import After  # noqa: PLC0415  # it needs this module's Context
+
+        after = After(Context(settings, workspace, db, clock))
         owner = Owner(
             settings,
             workspace,
@@ -133,7 +136,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             announcer=announcer,
             grader=grader,
             hub_jobs=hub_jobs,
-            others={"spending": spending, "leaving": leaving, "notices": notices},
+            others={"after": after, "spending": spending, "leaving": leaving, "notices": notices},
             clock=clock,
         )
         try:

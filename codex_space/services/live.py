@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codex_space.jobs.tail import tail
-from codex_space.services import evaluations, jobs, money
+from codex_space.services import after, evaluations, jobs, money
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.services.summary import health
@@ -181,6 +181,7 @@ class Live:
             ],
             "evaluations": evaluations.list_of_run(self._ctx, run.id),
             "samples": self._ctx.workspace.job(run.id).sample_steps(),
+            "after": after.read(self._ctx, run),
             **watched.health,
             "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
         }

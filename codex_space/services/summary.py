@@ -6,7 +6,7 @@ from typing import Any
 from codex_space.core.errors import RunError
 from codex_space.core.events import iter_events
 from codex_space.core.sweep import MAX_RUNS
-from codex_space.services import alerts, runs
+from codex_space.services import after, alerts, runs
 from codex_space.services.context import Context
 from codex_space.store import evaluations, metrics
 from codex_space.store.runs import Run
@@ -49,6 +49,7 @@ def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
             }
             for row in evaluations.of_writer(ctx.db, run.id)
         ],
+        "after": after.read(ctx, run),
         **health(ctx, run),
         "seconds": _seconds(ctx, run),
     }

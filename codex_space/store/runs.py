@@ -140,6 +140,15 @@ def list_queue(db: Database, place: str = "local") -> list[Run]:
     return [_run(row) for row in db.query(sql, (place,))]
 
 
+def list_succeeded(db: Database, *, holding: str) -> list[Run]:
+    """Return the runs of this machine that have succeeded and whose recipe holds that text, the first to end first."""
+    sql = (
+        f"SELECT {_COLUMNS} FROM runs WHERE state = 'succeeded' AND place = 'local' AND instr(recipe, ?)"  # noqa: S608  # our own column names
+        " ORDER BY ended_at, sequence"
+    )
+    return [_run(row) for row in db.query(sql, (holding,))]
+
+
 def count_runs(db: Database, *, search: str = "", states: tuple[str, ...] = (), place: str = "") -> int:
     """Return how many runs `list_runs` would give without its limit."""
     where, params = _filter(search, states, (), place)

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from codex_space.core import durable, quants
 from codex_space.core.errors import ModelError, TrainingError
-from codex_space.core.export_tools import require_converter
+from codex_space.core.export_tools import FAMILIES, require_converter
 from codex_space.core.quants import ADAPTER, EXACT, QUANTS
 from codex_space.core.recipe import ExportRecipe
 from codex_space.hub import ollama
@@ -32,7 +32,6 @@ from codex_space.work.gguf_model import TOKENIZER
 
 log = logging.getLogger(__name__)
 
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "starcoder2", "smollm3", "gpt2", "gpt_neox")
 RESULTS = "export.json"
 IMATRIX = "imatrix.npz"
 PUSHED_AS = 1
@@ -178,8 +177,7 @@ def _begin(attempt: Attempt, recipe: ExportRecipe, converter: Path, where: str, 
 
 def _require_room(export: Export, weights: quants.Weights, *, merges: bool) -> None:
     """Refuse before the first byte where the disk cannot hold what is asked for."""
-    kinds = [*_conversions(export.recipe), *(kind for kind in export.recipe.gguf if kind not in EXACT)]
-    sizes = {kind: quants.predict_bytes(weights, kind) for kind in kinds}
+    sizes = {kind: quants.predict_bytes(weights, kind) for kind in quants.written(export.recipe.gguf)}
     left = sum(size for kind, size in sizes.items() if not export.file(kind).is_file())
     left += quants.predict_bytes(weights, "F32") if merges and not export.attempt.job.merged.is_dir() else 0
     free = shutil.disk_usage(export.folder).free
@@ -190,12 +188,6 @@ def _require_room(export: Export, weights: quants.Weights, *, merges: bool) -> N
             cure="Free some space, or ask for fewer types.",
         )
     export.total_bytes = sum(2 * size for size in sizes.values())
-
-
-def _conversions(recipe: ExportRecipe) -> list[str]:
-    """Return the types the converter writes, what the others are made from among them."""
-    exact = [kind for kind in recipe.gguf if kind in EXACT]
-    return exact if len(exact) == len(recipe.gguf) or "F16" in exact else ["F16", *exact]
 
 
 def _merge(export: Export, adapter: Path, base: Path) -> Path:
@@ -218,9 +210,9 @@ def _make(export: Export, model: Path, adapter: Path | None, base: Path) -> None
         export.keep()
     if attempt.is_stop_asked():
         raise children.StoppedError
-    for kind in _conversions(recipe):
+    for kind in quants.conversions(recipe.gguf):
         _finish(export, kind, folder, lambda part, kind=kind: _convert(export, model, tokenizer, kind, part))
-    whole = export.file(_conversions(recipe)[0])
+    whole = export.file(quants.conversions(recipe.gguf)[0])
     for kind in recipe.gguf:
         if kind not in EXACT:
             _finish(export, kind, folder, lambda part, kind=kind: _quantise(export, model, whole, kind, part))

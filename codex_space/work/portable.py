@@ -159,4 +159,5 @@ def _left_out(recipe: TuningRecipe) -> list[str]:
         "track": "curves in other programs (report_to)",
         "hub": "pushing to the Hub (push_to_hub)",
     }
-    return [f"left out: {text}" for name, text in told.items() if getattr(recipe, name) is not None]
+    left = [f"left out: {text}" for name, text in told.items() if getattr(recipe, name) is not None]
+    return [*left, "left out: the export afterwards"] if recipe.after else left

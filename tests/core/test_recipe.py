@@ -54,6 +54,15 @@ def test_rendered_recipe_parses_to_the_same_recipe():
     assert parse_recipe(render_recipe(recipe)) == recipe
 
 
+def test_an_export_that_follows_is_said_by_one_word_or_in_full():
+    short = parse_recipe(GOOD + "after: [export]\n").export_after
+    assert (short.gguf, short.checkpoint, short.push) == (["Q8_0", "Q4_K_M"], "best", False)
+    full = parse_recipe(GOOD, ["after=[export]", "export={gguf: [F16], checkpoint: last}"])
+    assert (full.export_after.gguf, full.export_after.checkpoint) == (["F16"], "last")
+    assert parse_recipe(render_recipe(full)) == full
+    assert parse_recipe(GOOD).export_after is None
+
+
 def test_overrides_reach_nested_keys_and_lists():
     recipe = parse_recipe(GOOD, ["train.learning_rate=2e-5", "datasets.0.weight=0.7", "datasets.1.path=more.jsonl"])
     assert recipe.train["learning_rate"] == 2e-5
@@ -91,6 +100,19 @@ def test_every_shipped_recipe_parses_and_has_a_title(preset):
         (
             GOOD.replace("lora: {r: 8}", "").replace("fresh:tiny", "fresh:tiny, load_in_4bit: true"),
             "needs a lora section",
+        ),
+        (GOOD + "after: [evaluate]\n", "should be 'export'"),
+        (GOOD + "after: [export, export]\n", "at most 1 item"),
+        (GOOD + "export: {gguf: [Q8_0]}\n", "set after: [export] too"),
+        (GOOD + "after: [export]\nexport: {gguf: [q8_0]}\n", "Did you mean 'Q8_0'?"),
+        (GOOD + "after: [export]\nexport: {gguf: []}\n", "at least 1 item"),
+        (GOOD + "after: [export]\nexport: {gguf: [Q8_0, Q8_0]}\n", "named twice"),
+        (GOOD + "after: [export]\nexport: {gguf: [IQ2_XS]}\n", "needs an importance matrix"),
+        (GOOD + "after: [export]\nexport: {push: true}\n", "export.push needs hub.repo_id"),
+        (GOOD + "after: [export]\nexport: {checkpont: last}\n", "Did you mean 'checkpoint'?"),
+        (
+            GOOD + "after: [export]\nhub: {repo_id: a/b, keep_rows: true}\nlaunch: {where: hf-jobs}\n",
+            "for runs that train on this machine",
         ),
         ("a: [", "not YAML"),
         ("- 1", "is a mapping"),
@@ -130,6 +152,7 @@ def test_the_losses_we_know_are_those_the_installed_trainers_name():
         ({"kind": "kto", "train": {"per_device_train_batch_size": 1}}, "must be 2 or more"),
         ({"kind": "reward", "evaluate": {"benchmarks": ["first-steps"]}}, "writes none"),
         ({"kind": "orpo", "model": {"model_name_or_path": "a/b", "load_in_4bit": True}}, "needs a lora section"),
+        ({"kind": "reward", "after": ["export"]}, "no use as a GGUF file"),
         ({"kind": "dop"}, "Did you mean 'dpo'"),
     ],
 )

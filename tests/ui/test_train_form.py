@@ -1,14 +1,15 @@
 """What goes from the Train tab's fields into the text: only what a person typed, and only where it has a place."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import gradio as gr
 import pytest
 
 from codex_space.core.presets import list_presets, read_recipe_text
+from codex_space.core.recipe import parse_recipe
 from codex_space.ui.tabs.train_form import FormFields, form_values, layout_form, read_edits
-from codex_space.ui.views.form import read_form
+from codex_space.ui.views.form import read_form, write_form
 
 TINY, DPO = read_recipe_text("sft/tiny-cpu"), read_recipe_text("dpo/tiny-cpu")
 
@@ -49,3 +50,25 @@ def test_a_field_the_text_did_not_change_is_left_to_who_types_in_it(ctx):
     told = dict(zip(names, form_values(ctx, after, before), strict=True))
     assert told["max_length"]["value"] == 256
     assert [name for name in names if "value" in told[name]] == ["max_length"]
+
+
+def test_the_types_to_export_are_one_field_and_two_keys():
+    wanted = write_form(TINY, replace(read_form(TINY), export_types=["Q8_0", "F16"]))
+    recipe = parse_recipe(wanted)
+    assert recipe.export_after.gguf == ["Q8_0", "F16"]
+    assert read_form(wanted).export_types == ["Q8_0", "F16"]
+    assert read_form(TINY + "after: [export]\n").export_types == ["Q8_0", "Q4_K_M"], "what it means without a list"
+    assert parse_recipe(write_form(wanted, replace(read_form(wanted), export_types=[]))) == parse_recipe(TINY)
+
+
+def test_another_change_leaves_an_export_with_settings_of_its_own_as_it_is():
+    text = TINY + "after: [export]\nexport: {gguf: [IQ2_XS], imatrix: true, system: Be brief.}\n"
+    changed = write_form(text, replace(read_form(text), batch=3))
+    assert parse_recipe(changed).export_after == parse_recipe(text).export_after
+    fewer = write_form(text, replace(read_form(text), export_types=["Q8_0"]))
+    assert parse_recipe(fewer).export_after.system == "Be brief."
+
+
+def test_what_is_no_list_of_types_does_not_break_the_form():
+    for odd in ("after: export\nexport: 3\n", "after: [export]\nexport: {gguf: Q8_0}\n", "after: {export: 1}\n"):
+        assert read_form(TINY + odd).export_types in ([], ["Q8_0", "Q4_K_M"])

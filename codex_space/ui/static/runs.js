@@ -145,8 +145,9 @@
     const title = el("h2", {}), state = el("span"), line = el("p", { class: "cs-head-line" }), why = el("p", { class: "cs-head-why", hidden: true });
     const job = el("p", { class: "cs-head-line", hidden: true }), jobFacts = el("span", {}), jobLink = el("a", { class: "cs-link", target: "_blank", rel: "noopener", hidden: true }, "See it on the Hub");
     job.append(jobFacts, " ", jobLink);
+    const then = el("p", { class: "cs-head-line", id: "runs-after", hidden: true });
     const bar = el("span", { class: "cs-bar cs-bar-big", role: "progressbar", "aria-label": "Progress of the run", "aria-valuemin": "0", "aria-valuemax": "100" }, el("i"));
-    element.append(el("div", { class: "cs-head" }, el("div", { class: "cs-head-top" }, title, state), line, job, bar, why));
+    element.append(el("div", { class: "cs-head" }, el("div", { class: "cs-head-top" }, title, state), line, job, then, bar, why));
     // Where it trains on a rented machine: which, for how long, and what that has cost so far.
     const drawJob = (told) => {
       job.hidden = !told;
@@ -156,8 +157,23 @@
       jobLink.hidden = !/^https?:\/\//.test(told.url);
       if (!jobLink.hidden) jobLink.href = told.url;
     };
+    // What follows once the run has succeeded, with a link to it as soon as it is queued.
+    let drawnAfter = "";
+    const drawAfter = (told) => {
+      const key = JSON.stringify(told || []);
+      if (key === drawnAfter) return;
+      drawnAfter = key;
+      then.hidden = !told?.length;
+      then.replaceChildren(...(told || []).flatMap((one) => {
+        const what = `export as ${one.types.join(", ")} of the ${one.checkpoint} checkpoint`;
+        if (one.run) return ["Then ", el("a", { class: "cs-link", href: `#export/${one.run}` }, what), " ", badge({ state: one.state, kind: "export" })];
+        const rest = { planned: one.reason, waiting: one.reason || "is being queued.", failed: `Not queued: ${one.reason}`, deleted: "It was deleted." }[one.state];
+        return [`Then ${what}${rest ? ". " : ""}${rest || ""}`];
+      }));
+    };
     followChosen(element, (body) => {
       const run = body?.run;
+      drawAfter(body?.after);
       setText(title, run ? run.name : "No run is chosen");
       drawJob(body?.job);
       state.replaceChildren(...(run ? [badge(run)] : []));

@@ -9,11 +9,13 @@ import gradio as gr
 from codex_space.core.architectures import list_architectures
 from codex_space.core.errors import HubError
 from codex_space.core.paths import share_dir
+from codex_space.core.quants import QUANTS
 from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
 from codex_space.services import datasets, jobs, models, runs
 from codex_space.services.context import Context
 from codex_space.ui.views.form import EPOCHS, FULL, HERE, LORA, QLORA, STEPS, Form, read_form
 
+_COMMON = ("Q4_K_M", "Q8_0", "Q5_K_M", "F16")
 _METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
 _UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
 _TUNING, _PRETRAIN, _TOKENIZER = {"sft", "dpo", "kto", "orpo", "reward"}, {"pretrain"}, {"tokenizer"}
@@ -25,7 +27,7 @@ _KINDS = {
     "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
     "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
     "keep_best": _TRAINING, "patience": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
-    "where": _TRAINING,
+    "where": _TRAINING, "export_types": _TRAINING - {"reward"},
 }  # fmt: skip
 
 
@@ -59,6 +61,7 @@ class FormFields:
     private: gr.Checkbox
     keep_rows: gr.Checkbox
     where: gr.Dropdown
+    export_types: gr.Dropdown
 
     @property
     def components(self) -> list[Any]:
@@ -248,6 +251,15 @@ def layout_form(ctx: Context, text: str) -> FormFields:
         "push to, and the rows kept on the Hub.",
         **show("where"),
     )
+    made["export_types"] = gr.Dropdown(
+        export_choices(),
+        label="Then export",
+        multiselect=True,
+        allow_custom_value=True,
+        info="GGUF files for Ollama, LM Studio and llama.cpp, made of the best checkpoint once the run has succeeded; empty: "
+        "none. Q8_0 and Q4_K_M are the usual ones.",
+        **show("export_types"),
+    )
     return FormFields(**made)
 
 
@@ -263,6 +275,8 @@ def read_edits(text: str, shown: str, values: Sequence[Any]) -> dict[str, Any]:
     edits = {}
     for known, value in zip(fields(FormFields), values, strict=True):
         given = (value or "").strip() if known.name in {"name", "weights", "repo_id"} else value
+        if known.name == "export_types":
+            given = list(value or [])
         both = _is_shown(known.name, before.kind) and _is_shown(known.name, kind)
         if both and given != getattr(before, known.name):
             edits[known.name] = given
@@ -327,6 +341,13 @@ def tokenizer_choices(ctx: Context) -> list[tuple[str, str]]:
     fresh = [("learnt from the same rows", "fresh:bpe"), ("single bytes, nothing to learn", "fresh:bytes")]
     made = [run for run in runs.list_runs(ctx, limit=200) if run.kind == "tokenizer" and run.state == "succeeded"]
     return [*[(f"{run.name} (trained here)", f"run:{run.id}") for run in made], *fresh]
+
+
+def export_choices() -> list[tuple[str, str]]:
+    """Return (label, type) of the GGUF files that need no importance matrix, the usual ones first."""
+    plain = [name for name, quant in QUANTS.items() if not quant.needs_imatrix]
+    names = [*_COMMON, *(name for name in plain if name not in _COMMON)]
+    return [(f"{name}: {QUANTS[name].about}", name) for name in names]
 
 
 def where_choices(ctx: Context, *, ask: bool = False) -> list[tuple[str, str]]:

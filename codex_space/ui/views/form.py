@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from codex_space.core.recipe import SCHEMA
-from codex_space.core.sections import LaunchSection
+from codex_space.core.sections import ExportSection, LaunchSection
 from codex_space.core.train_fields import train_fields
 from codex_space.core.yaml_text import parse_yaml
 
@@ -24,6 +24,7 @@ class Form:
         weights: Shares of several datasets, as typed: `0.7, 0.3`.
         loss_type: One or several losses: `sigmoid, sft`.
         learning_rate: As typed, so that `1e-4` stays what it was.
+        export_types: Types of GGUF file that are made once the run has succeeded.
         where: This machine (`local`), or the flavor of a Hugging Face Job.
         holdout_percent: Share of the rows kept out of training, 0 to 50.
     """
@@ -55,6 +56,7 @@ class Form:
     private: bool = True
     keep_rows: bool = False
     where: str = HERE
+    export_types: list[str] = field(default_factory=list)
 
 
 def read_form(text: str) -> Form:
@@ -100,6 +102,8 @@ def write_form(text: str, form: Form) -> str:
         put(values, "block_size" if form.kind == "pretrain" else "train.max_length", form.max_length)
     if changed.keys() & {"repo_id", "private", "keep_rows"}:
         _put_hub(values, form)
+    if "export_types" in changed:
+        _put_export(values, form)
     if "where" in changed:
         put(values, "launch.where", None if form.where == HERE else "hf-jobs")
         put(values, "launch.flavor", None if form.where == HERE else form.where)
@@ -174,6 +178,7 @@ def _training(values: dict[str, Any], kind: str) -> dict[str, Any]:
         "repo_id": str(hub.get("repo_id") or ""),
         "private": bool(hub.get("private", True)),
         "keep_rows": bool(hub.get("keep_rows", False)),
+        "export_types": _export_types(values),
         "where": str(launch.get("flavor", FLAVOR)) if launch.get("where") == "hf-jobs" else HERE,
     }
 
@@ -223,6 +228,21 @@ def _put_hub(values: dict[str, Any], form: Form) -> None:
     put(values, "hub.repo_id", form.repo_id.strip())
     put(values, "hub.private", None if form.private else False)
     put(values, "hub.keep_rows", True if form.keep_rows else None)
+
+
+def _export_types(values: dict[str, Any]) -> list[str]:
+    if "export" not in _list(values.get("after")):
+        return []
+    return [str(name) for name in _list(_section(values, "export").get("gguf", ExportSection().gguf))]
+
+
+def _put_export(values: dict[str, Any], form: Form) -> None:
+    if not form.export_types:
+        values.pop("after", None)
+        values.pop("export", None)
+        return
+    values["after"] = ["export"]
+    put(values, "export.gguf", list(form.export_types))
 
 
 def _sources(values: dict[str, Any], form: Form) -> list[dict[str, Any]]:
