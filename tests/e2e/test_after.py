@@ -55,4 +55,3 @@ def test_the_page_asks_for_it_and_leads_to_it(page, open_tab):
     link.click()
     expect(tab.page.locator("#export-result tbody tr[data-passed=true]")).to_have_count(1, timeout=180_000)
     expect(tab.page.locator("#export-list [data-key]")).to_have_count(1)
-
