@@ -3,7 +3,6 @@
 import shutil
 
 from codex_space.core.errors import CodexError, ModelError
-from codex_space.core.estimate import GIB
 from codex_space.core.export_tools import CURE, FAMILIES, find_converter
 from codex_space.core.quants import Weights, room_bytes
 from codex_space.core.recipe import PretrainRecipe, TrainingRecipe, TuningRecipe
@@ -56,8 +55,12 @@ def describe(ctx: Context, recipe: TrainingRecipe, wanted: ExportSection) -> tup
         return f"{what}; how much disk that takes is not known here", " ".join(cures)
     free = shutil.disk_usage(ctx.workspace.root).free
     if size_bytes > free:
-        cures.append(f"{free / GIB:,.1f} GiB are free: take fewer types, or make room before it ends.")
-    return f"{what}; takes about {size_bytes / GIB:,.1f} GiB of disk while it is made", " ".join(cures)
+        cures.append(f"{_told(free)} are free: take fewer types, or make room before it ends.")
+    return f"{what}; takes about {_told(size_bytes)} of disk while it is made", " ".join(cures)
+
+
+def _told(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.0f} MB"
 
 
 def _room_bytes(ctx: Context, recipe: TrainingRecipe, wanted: ExportSection) -> int | None:

@@ -259,7 +259,7 @@ def line_of(ctx, text):
 def test_the_checklist_says_what_will_come_and_what_it_takes(ctx):
     line = line_of(ctx, RECIPE)
     assert line.ok is True
-    assert line.detail.startswith("Q8_0, F16 of the best checkpoint; takes about 0.0 GiB of disk")
+    assert line.detail.startswith("Q8_0, F16 of the best checkpoint; takes about 1 MB of disk")
 
 
 def test_the_checklist_warns_and_lets_it_train_where_tools_or_disk_are_wanting(ctx, tools, monkeypatch):

@@ -243,14 +243,6 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             info="Lets the run go on when this machine is gone.",
             **show("keep_rows"),
         )
-    made["where"] = gr.Dropdown(
-        where_choices(ctx),
-        label="Where it trains",
-        allow_custom_value=True,
-        info="Here, or on a machine rented from Hugging Face for this run alone, paid by the minute. That needs a repository to "
-        "push to, and the rows kept on the Hub.",
-        **show("where"),
-    )
     made["export_types"] = gr.Dropdown(
         export_choices(),
         label="Then export",
@@ -259,6 +251,14 @@ def layout_form(ctx: Context, text: str) -> FormFields:
         info="GGUF files for Ollama, LM Studio and llama.cpp, made of the best checkpoint once the run has succeeded; empty: "
         "none. Q8_0 and Q4_K_M are the usual ones.",
         **show("export_types"),
+    )
+    made["where"] = gr.Dropdown(
+        where_choices(ctx),
+        label="Where it trains",
+        allow_custom_value=True,
+        info="Here, or on a machine rented from Hugging Face for this run alone, paid by the minute. That needs a repository to "
+        "push to, and the rows kept on the Hub.",
+        **show("where"),
     )
     return FormFields(**made)
 
