@@ -2,7 +2,7 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check -q
 
-.PHONY: space test quick check bench soak fields export-tools
+.PHONY: space test quick check bench soak image fields export-tools
 
 # The page opens at once; what exports need (a build of minutes) is set up beside it, and exports say so until then.
 space: .venv/space.stamp
@@ -29,6 +29,10 @@ bench: .venv/dev.stamp
 
 soak: .venv/dev.stamp
 	.venv/bin/python -m bench soak chaos
+
+# Every step of the Dockerfile in a clean Debian root, then the page in it: as root, with debootstrap and Python 3.12.
+image: .venv/dev.stamp
+	.venv/bin/python -m bench.image
 
 export-tools: .venv/export.stamp
 

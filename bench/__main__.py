@@ -18,8 +18,8 @@ NAMES = (
     "export",
     "stdlib",
 )
-WHEN_NAMED = ("gpu", "soak", "chaos", "pretraining")
-"""Wants a GPU; takes ten minutes; twenty; an hour with all its parts."""
+WHEN_NAMED = ("gpu", "soak", "chaos", "pretraining", "image")
+"""Wants a GPU; takes ten minutes; twenty; an hour with all its parts; wants root and debootstrap."""
 
 
 def main(names: list[str]) -> int:
