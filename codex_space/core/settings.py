@@ -69,6 +69,7 @@ class Settings:
         idle_minutes: How long nothing has to be left to do.
         keep_awake: Whether the Space's sleep time is lifted while a run is under way.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
+        origin: `owner/name` of the Space that this one is a copy of; empty where its card says it, or it is none.
         environ: The whole environment, from which workers get an allow-listed part.
     """
 
@@ -98,6 +99,7 @@ class Settings:
     idle_minutes: float = 15.0
     keep_awake: bool = False
     first_model: str = "stdlib"
+    origin: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -167,6 +169,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "resume": _one_of(env, "CODEX_SPACE_RESUME", "ask", "auto", "off"),
         "heartbeat_s": _seconds(env, "CODEX_SPACE_HEARTBEAT_S", 300.0, least=1.0),
         "grace_s": _seconds(env, "CODEX_SPACE_GRACE_S", SPACE_GRACE_S if space_id else 0.0),
+        "origin": _repo_name(env, "CODEX_SPACE_ORIGIN"),
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }
@@ -226,6 +229,13 @@ def _space_id(env: Mapping[str, str]) -> str | None:
         )
     if found is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
         raise WorkspaceError(f"{found!r} is not the id of a Space", where="SPACE_ID", cure="It is owner/name.")
+    return found
+
+
+def _repo_name(env: Mapping[str, str], name: str) -> str:
+    found = env.get(name, "").strip()
+    if found and not re.fullmatch(r"[\w.-]+/[\w.-]+", found):
+        raise WorkspaceError(f"{found[:100]!r} is not the id of a Space", where=name, cure="Write it owner/name.")
     return found
 
 

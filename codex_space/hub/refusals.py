@@ -140,6 +140,8 @@ def _from_transport(error: BaseException, where: str) -> CodexError | None:
             return HubAuthError("the token may not do this", where=where, cure=TOKEN_CURE)
     if type(error).__name__ in {"LocalEntryNotFoundError", "IncompleteSnapshotError"}:
         what = "no connection to the Hub"  # the client calls it a cache miss
+    elif isinstance(error, OSError) and "Consistency check failed" in str(error):
+        what = "a file came with another size than the Hub says"
     elif isinstance(error, ValueError) and "LFS batch" in str(error):
         kind, what, cure = HubError, f"the Hub does not take the files ({_clip(str(error))})", "Check its quota."
     elif isinstance(error, ValueError) and _NOT_AN_ANSWER.search(str(error)):

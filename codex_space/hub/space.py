@@ -84,7 +84,7 @@ class SpaceHub(Hub):
             HubNotFoundError: There is nothing to copy.
         """
         flavor: Any = copying.hardware or None  # typed as an enum; a flavour newer than its list will do
-        with _space_errors(copying.to_id, "make a Space"):
+        with space_errors(copying.to_id, "make a Space"):
             made = self._api.duplicate_repo(
                 copying.from_id,
                 copying.to_id,
@@ -103,7 +103,7 @@ class SpaceHub(Hub):
         Raises:
             HubNotFoundError: There is no such Space, or it is hidden from this token.
         """
-        with _space_errors(space_id, "see it"):
+        with space_errors(space_id, "see it"):
             return _runtime(self._api.get_space_runtime(space_id))
 
     def request_hardware(self, space_id: str, flavor: str, sleep_time_s: int | None = None) -> Runtime:
@@ -114,7 +114,7 @@ class SpaceHub(Hub):
             HubError: It wants credit, or there is no such flavour.
         """
         wanted: Any = flavor  # as above
-        with _space_errors(space_id, "change its hardware"):
+        with space_errors(space_id, "change its hardware"):
             found = self._api.request_space_hardware(space_id, wanted, sleep_time=sleep_time_s)
         return _runtime(found)
 
@@ -125,7 +125,7 @@ class SpaceHub(Hub):
             HubAuthError: The token may not change the Space.
             HubError: As the Hub refuses.
         """
-        with _space_errors(space_id, "change its sleep time"):
+        with space_errors(space_id, "change its sleep time"):
             return _runtime(self._api.set_space_sleep_time(space_id, sleep_time_s))
 
     def pause_space(self, space_id: str) -> Runtime:
@@ -134,7 +134,7 @@ class SpaceHub(Hub):
         Raises:
             HubAuthError: The token may not change the Space.
         """
-        with _space_errors(space_id, "pause it"):
+        with space_errors(space_id, "pause it"):
             return _runtime(self._api.pause_space(space_id))
 
     def restart_space(self, space_id: str) -> Runtime:
@@ -144,7 +144,7 @@ class SpaceHub(Hub):
             HubAuthError: The token may not change the Space.
             HubError: It wants credit.
         """
-        with _space_errors(space_id, "restart it"):
+        with space_errors(space_id, "restart it"):
             return _runtime(self._api.restart_space(space_id))
 
     def space_prices(self) -> dict[str, float]:
@@ -158,7 +158,7 @@ class SpaceHub(Hub):
 
 
 @contextmanager
-def _space_errors(space_id: str, doing: str) -> Generator[None]:
+def space_errors(space_id: str, doing: str) -> Generator[None]:
     """Run client calls about a Space; plan, right and name are explained in a Space's own terms.
 
     Raises:

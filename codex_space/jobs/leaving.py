@@ -19,6 +19,8 @@ from codex_space.store.db import Database
 from codex_space.store.runs import ACTIVE
 
 PAUSE = "pause"
+UPDATE = "update"
+"""Nothing to go to: a person commits the update once all is safe, and the Hub restarts the Space for it."""
 FREE = "cpu-basic"
 RETRY_S = 30.0
 
@@ -56,7 +58,14 @@ class Leaving:
         wish = durable.read_json(self._path)
         if wish is None:
             wish = self._wish_when_idle(active, now)
-        if wish and not wish.get("error") and not active and not self._uploads() and now >= self._next_try_at:
+        if (
+            wish
+            and wish.get("to") != UPDATE
+            and not wish.get("error")
+            and not active
+            and not self._uploads()
+            and now >= self._next_try_at
+        ):
             self._leave(wish, now)
 
     def _uploads(self) -> int:

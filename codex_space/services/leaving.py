@@ -4,7 +4,7 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import WorkspaceError
-from codex_space.jobs.leaving import PAUSE, wish_path
+from codex_space.jobs.leaving import PAUSE, UPDATE, wish_path
 from codex_space.services import space
 from codex_space.services.context import Context
 from codex_space.store import checkpoints, runs
@@ -44,9 +44,17 @@ def leave(ctx: Context, to: str) -> dict[str, Any]:
         space.check_flavor(ctx, to)
     if to == ctx.settings.accelerator:
         raise WorkspaceError(f"the Space is on {to} already", where=space_id)
+    return _wish(ctx, to, "Saved and stopped: the Space " + ("pauses." if to == PAUSE else f"moves to {to}."))
+
+
+def drain(ctx: Context) -> dict[str, Any]:
+    """Save and stop what runs here and let nothing new begin, until the Space is updated or `stay` takes it back."""
+    return _wish(ctx, UPDATE, "Saved and stopped: the Space is updated.")
+
+
+def _wish(ctx: Context, to: str, why: str) -> dict[str, Any]:
     wish = {"to": to, "reason": "Somebody asked for it.", "asked_at": ctx.clock(), "error": ""}
     durable.write_json(wish_path(ctx.workspace.root), wish)
-    why = "Saved and stopped: the Space " + ("pauses." if to == PAUSE else f"moves to {to}.")
     for run in runs.list_runs(ctx.db, limit=1000, states=tuple(ACTIVE), place="local"):
         runs.add_wish(ctx.db, run.id, "stop", ctx.clock(), why)
     ctx.wake()

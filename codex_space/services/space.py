@@ -13,12 +13,15 @@ from codex_space.store import runs as run_rows
 from codex_space.store.runs import ACTIVE
 
 FREE = "cpu-basic"
+ORIGIN = "CODEX_SPACE_ORIGIN"
+"""Tells a copy where it takes updates from."""
 ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
 """What a copy cannot do without: a token to keep checkpoints with, and a password where nobody signs in."""
 MAX_SLEEP_S = 30 * 24 * 3600
 MAX_VALUE_CHARS = 10_000
 _NOT_HANDED_ON = frozenset({"CODEX_SPACE_AUTORUN", "CODEX_SPACE_JOB_IMAGE", "CODEX_SPACE_HOME"})
 """Settings of this Space that would start a run in the copy, or mean another machine."""
+_LEAVE = "`codex-space space leave FLAVOR` (or pause) saves and sends them first, then goes."
 _SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 
@@ -71,7 +74,7 @@ def duplicate(  # noqa: PLR0913  # what a copy is made with, by keyword
         _check_sleep(sleep_time_s, hardware or FREE)
     given = {name: value for name, value in (secrets or {}).items() if value}
     _check_secrets(ctx, given)
-    wanted = {**_settings_of(ctx, origin), **(variables or {})}
+    wanted = {**_settings_of(ctx, origin), ORIGIN: origin, **(variables or {})}
     _check_variables(wanted)
     made = space_hub(ctx.settings).duplicate_space(Copying(origin, to_id, hardware, sleep_time_s, given, wanted))
     ctx.note("duplicate the Space", made.repo_id)
@@ -98,7 +101,7 @@ def request_hardware(ctx: Context, flavor: str, *, space_id: str = "") -> Runtim
     """
     found = find_space(ctx, space_id)
     check_flavor(ctx, flavor)
-    _require_idle(ctx, found)
+    require_idle(ctx, found)
     runtime = space_hub(ctx.settings).request_hardware(found, flavor)
     ctx.note("switch hardware", f"{found} to {flavor}")
     return runtime
@@ -127,7 +130,7 @@ def pause(ctx: Context, *, space_id: str = "") -> Runtime:
         HubError: As the Hub refuses.
     """
     found = find_space(ctx, space_id)
-    _require_idle(ctx, found)
+    require_idle(ctx, found)
     ctx.note("pause the Space", found)  # before: it may be the Space this runs on
     return space_hub(ctx.settings).pause_space(found)
 
@@ -139,12 +142,12 @@ def restart(ctx: Context, *, space_id: str = "") -> Runtime:
         HubError: As the Hub refuses.
     """
     found = find_space(ctx, space_id)
-    _require_idle(ctx, found)
+    require_idle(ctx, found)
     ctx.note("restart the Space", found)
     return space_hub(ctx.settings).restart_space(found)
 
 
-def _require_idle(ctx: Context, space_id: str) -> None:
+def require_idle(ctx: Context, space_id: str, cure: str = _LEAVE) -> None:
     """Refuse to take the machine away from under a run, or from checkpoints that are here only.
 
     Raises:
@@ -159,7 +162,7 @@ def _require_idle(ctx: Context, space_id: str) -> None:
         raise WorkspaceError(
             f"{num_active} runs are under way and {num_waiting} checkpoints are not on the Hub yet",
             where=space_id,
-            cure="`codex-space space leave FLAVOR` (or pause) saves and sends them first, then goes.",
+            cure=cure,
         )
 
 

@@ -33,7 +33,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from tests.fakes.hub_jobs import JobRoutes, JobsHost
-from tests.fakes.hub_spaces import SpaceRoutes
+from tests.fakes.hub_spaces import SpaceRoutes, rebuild
 
 LFS_ABOVE_BYTES = 100_000
 LFS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".parquet", ".npy")
@@ -422,6 +422,7 @@ class TestHub:
             for line in lines[1:]:
                 self._apply(tree, line["key"], line["value"])
             oid = self.state.add_commit(repo, branch, tree, header["summary"])
+            rebuild(repo)
         url = f"{request.base_url}{repo['id']}/commit/{oid}"
         return JSONResponse({"success": True, "commitOid": oid, "commitUrl": url, "pullRequestUrl": None})
 

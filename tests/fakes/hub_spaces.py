@@ -1,7 +1,7 @@
 """The Spaces of the test Hub: a small state machine for each, moved on by every look at its runtime.
 
     BUILDING -> APP_STARTING -> RUNNING; hardware, secrets, variables and restart lead back to APP_STARTING (the machine
-    asked for is there from then on); pause to PAUSED, out of which only a restart leads.
+    asked for is there from then on); pause to PAUSED, out of which only a restart leads; a commit to BUILDING.
 
 Knobs are on the user who asks (`state.users[TOKEN]`), so that the Hub's reset forgets them:
     no_plan    namespaces that may have no Space on cpu-basic (402)
@@ -27,6 +27,13 @@ def new_space(hardware: str = FREE, sleep_time_s: int | None = None) -> dict[str
         "stage": "BUILDING", "current": None, "requested": hardware, "sleep": sleep_time_s,
         "secrets": {}, "variables": {}, "restarts": 0,
     }  # fmt: skip
+
+
+def rebuild(repo: dict[str, Any]) -> None:
+    """A commit to a Space builds it anew, which restarts it."""
+    if repo["kind"] == "spaces":
+        space = repo.setdefault("space", new_space())
+        space |= {"stage": "BUILDING", "restarts": space["restarts"] + 1}
 
 
 class SpaceRoutes:

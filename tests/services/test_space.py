@@ -45,7 +45,7 @@ def test_a_copy_gets_the_settings_but_no_secret_and_no_run(ctx, hub):
     made = space.duplicate(ctx, "lab/copy", hardware="l4x1", secrets={"CODEX_SPACE_PASSWORD": FRESH})
     state = hub.repo("lab/copy", "spaces")["space"]
     assert made.repo_id == "lab/copy"
-    assert state["variables"] == {"CODEX_SPACE_VISITORS": "look"}
+    assert state["variables"] == {"CODEX_SPACE_VISITORS": "look", "CODEX_SPACE_ORIGIN": ORIGIN}
     assert state["secrets"] == {"CODEX_SPACE_PASSWORD": FRESH}
     assert OWN not in json.dumps(hub.repo("lab/copy", "spaces"))
     assert [deed.what for deed in audit.read(ctx)] == ["lab/copy"]
@@ -115,7 +115,8 @@ def test_elsewhere_a_space_has_to_be_named(environ, monkeypatch, capsys, hub):
     assert FRESH not in printed.out + printed.err
     state = hub.repo("ada/copy", "spaces")["space"]
     assert state["secrets"] == {"CODEX_SPACE_PASSWORD": FRESH}
-    assert state["variables"] == {"CODEX_SPACE_NOTICE": "discussion"}, "another Space's copy has none of our settings"
+    wanted = {"CODEX_SPACE_NOTICE": "discussion", "CODEX_SPACE_ORIGIN": ORIGIN}
+    assert state["variables"] == wanted, "another Space's copy has none of our settings"
 
 
 def test_secrets_are_asked_for_without_echo_on_a_terminal(environ, monkeypatch, hub, capsys):

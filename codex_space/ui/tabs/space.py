@@ -7,7 +7,7 @@ import gradio as gr
 from codex_space import __version__
 from codex_space.services.context import Context
 from codex_space.ui.guard import looks
-from codex_space.ui.tabs import space_cards
+from codex_space.ui.tabs import space_cards, update_card
 from codex_space.ui.theme import make_html
 from codex_space.ui.views import space as view
 from codex_space.ui.views.markup import render_check, render_checks
@@ -25,11 +25,13 @@ class SpaceTab:
     deeds: gr.HTML
     refresh: gr.Button
     cards: space_cards.Cards
+    update: update_card.UpdateCard
 
 
 def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
     """Lay out the cards of what can be done, then those of facts."""
     cards = space_cards.layout(ctx)
+    update = update_card.layout(ctx)
     with gr.Row(equal_height=True):
         with gr.Column(min_width=320, elem_classes="cs-card"):
             make_html("<h3>Machine</h3>")
@@ -52,12 +54,13 @@ def layout(tab: gr.Tab, ctx: Context) -> SpaceTab:
     with gr.Row():
         refresh = gr.Button("Look again", size="sm", scale=0, min_width=130, elem_id="space-refresh")
         make_html(f"<p class=cs-note>codex_space {__version__}, Gradio {gr.__version__}</p>")
-    return SpaceTab(tab, machine, storage, account, access, deeds, refresh, cards)
+    return SpaceTab(tab, machine, storage, account, access, deeds, refresh, cards, update)
 
 
 def wire(tab: SpaceTab, ctx: Context) -> None:
     """Read the facts again when the tab is opened or the button pressed."""
     space_cards.wire(tab.cards, [tab.tab.select, tab.refresh.click], ctx)
+    update_card.wire(tab.update, ctx)
 
     @looks
     def look() -> list[str]:

@@ -44,6 +44,9 @@ def render_move(ctx: Context) -> str:
     if not ctx.settings.space_id:
         return NOT_A_SPACE
     if wish := leaving.wished(ctx):
+        if wish.get("to") == "update":
+            waits = "Runs are saved and stopped, and nothing new begins, until the update or until you press Stay."
+            return render_notice("note", "The Space waits for its update", waits)
         going = "It pauses" if wish.get("to") == "pause" else f"It moves to {wish.get('to')}"
         if wish.get("error"):
             return render_notice("bad", "The Hub refused", escape(wish["error"]))
