@@ -126,7 +126,7 @@ def _train(root: Root, program: Program) -> tuple[str, float]:
     away = {"CODEX_SPACE_HOME": "/tmp/trial", "HF_HUB_OFFLINE": "1"}  # in the root
     words = ["tini", "--", "codex-space", "train", TRIAL, "--json"]
     told = root.run(dataclasses.replace(program, words=words, environ={**program.environ, **away}))
-    result = json.loads(told.strip().splitlines()[-1])
+    result = json.loads(next(line for line in reversed(told.splitlines()) if line.startswith("{")))
     _require(result["status"] == "succeeded", f"{TRIAL} ended as {result['status']}.")
     said = f"{TRIAL}: {result['steps']} steps, loss {result['first_loss']:.2f} to {result['final_loss']:.2f}"
     return said, round(time.monotonic() - began, 1)

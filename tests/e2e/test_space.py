@@ -3,7 +3,8 @@
 import pytest
 from playwright.sync_api import expect
 
-from codex_space.services import leaving
+from codex_space.services import audit, leaving
+from codex_space.services import space as space_service
 from tests.e2e.test_roles import open_there  # noqa: F401  # the fixture
 from tests.fakes.space import OWNER, SPACE, open_space  # noqa: F401  # the fixture
 
@@ -49,3 +50,35 @@ def test_the_owner_copies_the_space_and_switches_its_hardware(open_space, open_t
     page.locator("#space-stay").click()
     expect(page.locator("#space-move")).not_to_contain_text("It moves to")
     assert leaving.wished(space.ctx) is None
+
+
+def test_the_owner_looks_for_updates_and_takes_them_over(open_space, open_there):  # noqa: F811
+    served = open_space(HF_TOKEN="hf_write", CODEX_SPACE_VISITORS="look", CODEX_SPACE_ORIGIN="maker/studio")
+    hub, first = served.hub, {"app.py": "one", "lib.py": "one", "README.md": "---\nsdk: docker\n---\nhello\n"}
+    hub.state.put("spaces", "maker/studio", first)
+    space_service.duplicate(served.ctx, SPACE, from_id="maker/studio")
+    tab = open_there(served)
+    served.provider.person = OWNER
+    tab.page.locator("#top-bar").get_by_role("link", name="Sign in").click()
+    expect(tab.page.locator("#top-bar")).to_contain_text("ada")
+    tab.go("Space")
+    page = tab.page
+    page.locator("#update-look").click()
+    expect(page.locator("#update-found")).to_contain_text("Up to date")
+
+    hub.state.put("spaces", "maker/studio", {**first, "app.py": "two", "lib.py": "two", "new.py": "new"})
+    hub.state.put("spaces", SPACE, {**first, "lib.py": "ours"})
+    page.locator("#update-look").click()
+    expect(page.locator("#update-found")).to_contain_text("changed in this copy too")
+    tab.shot("space-updates")
+    page.locator("#update-take").click()
+    expect(page.locator(".toast-body")).to_contain_text("not agreed to")
+    page.locator("#update-agreed input").check()
+    page.locator("#update-take").click()
+    expect(page.locator(".toast-body").last).to_contain_text("lib.py")
+    page.locator("#update-own").get_by_text("keep this copy's").click()
+    page.locator("#update-take").click()
+    expect(page.locator("#update-found")).to_contain_text("Updated")
+    files = hub.state.files("spaces", SPACE)
+    assert (files["app.py"], files["lib.py"], files["new.py"]) == (b"two", b"ours", b"new")
+    assert audit.read(served.ctx)[0].verb == "update the Space"

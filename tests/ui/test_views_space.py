@@ -3,11 +3,14 @@
 from codex_space.core import durable
 from codex_space.core.settings import read_settings
 from codex_space.hub.space import Copied
+from codex_space.hub.space_files import CommitLine
 from codex_space.jobs.leaving import wish_path
 from codex_space.services import first_boot
 from codex_space.services.context import open_context
+from codex_space.services.updates import FileChange, Update
 from codex_space.store import costs
 from codex_space.ui.views import space_cards as view
+from codex_space.ui.views import updates as updates_view
 
 NOW = 1_800_000_000.0
 
@@ -76,3 +79,42 @@ def test_hostile_text_stays_text(tmp_path, hub):
     assert "<img" not in view.render_move(ctx)
     assert "<img" not in view.render_copied(Copied(bad, f'"{bad}', False))
     ctx.close()
+
+
+def an_update(**changed):
+    fields = {
+        "space_id": "lab/studio",
+        "origin": "maker/studio",
+        "origin_commit": "b" * 40,
+        "base_commit": "a" * 40,
+        "copy_commit": "c" * 40,
+        "files": (FileChange("app.py", "changed", 3, is_own=True), FileChange("<b>.py", "added", 3, is_own=False)),
+        "commits": (CommitLine("b" * 40, "<script>alert(1)</script>"),),
+        "notes": ("A & B",),
+    }
+    return Update(**{**fields, **changed})
+
+
+def test_an_update_is_told_by_commit_and_file_and_hostile_names_are_text(ctx):
+    told = updates_view.render_update(ctx, an_update())
+    assert "changed in this copy too" in told
+    assert "<script>" not in told
+    assert "<b>.py" not in told
+    assert "A &amp; B" in told
+    assert "Nothing would be lost" in told
+
+
+def test_a_long_update_is_cut_and_says_by_how_much(ctx):
+    files = tuple(FileChange(f"f{number}.py", "added", 1, is_own=False) for number in range(1000))
+    told = updates_view.render_update(ctx, an_update(files=files, commits=an_update().commits * 300))
+    assert told.count("<tr>") == updates_view.SHOWN_FILES + 1
+    assert "and 960 more files" in told
+    assert "and 290 more commits" in told
+    assert len(told) < 20_000
+
+
+def test_a_copy_without_news_and_a_machine_that_is_none_say_so(ctx):
+    assert "Up to date" in updates_view.render_update(ctx, an_update(files=(), commits=()))
+    assert "does not name" in updates_view.render_update(ctx, an_update(base_commit=""))
+    assert "not a Space" in updates_view.render_start(ctx)
+    assert updates_view.is_busy(ctx) is False
