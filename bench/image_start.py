@@ -60,13 +60,20 @@ def look_at(root: Root, program: Program, port: int, folder: Path) -> dict[str, 
         words = root.command(dataclasses.replace(program, environ={**program.environ, **environ}))
         started = time.monotonic()
         outer = subprocess.Popen(words, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd="/")
+        first = 0
         try:
-            checks, seconds = _look(outer, port, provider, provider_port, started)
-            checks["ends"], ended_s = _end(outer)
+            first = _wait_for_child(outer)
+            checks, seconds = _look(outer, first, (port, provider, provider_port), started)
+            checks["ends"], ended_s = _end(outer, first)
+            told = log.read_text(errors="replace")
+            _require("Traceback" not in told, "its log has a traceback.")
+            checks["log"] = f"{len(told.splitlines())} lines, no traceback"
         except ImageCheckError as error:
             last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise ImageCheckError(f"{error}\n{last}") from error
         finally:
+            if first and outer.poll() is None:
+                os.kill(first, signal.SIGKILL)  # with process 1 goes all of its namespace
             outer.kill()
             outer.wait()
     checks["trains"], train_s = _train(root, program)
@@ -79,13 +86,14 @@ def look_at(root: Root, program: Program, port: int, folder: Path) -> dict[str, 
 
 
 def _look(
-    outer: subprocess.Popen[bytes], port: int, provider: ProviderState, provider_port: int, started: float
+    outer: subprocess.Popen[bytes], first: int, where: tuple[int, ProviderState, int], started: float
 ) -> tuple[dict[str, str], float]:
+    port, provider, provider_port = where
     health = _wait_for(outer, f"http://127.0.0.1:{port}/health", started + START_S)
     seconds = time.monotonic() - started
     _require(json.loads(health) == {"ok": True}, f"/health says {health[:100]!r}.")
     checks = {"/health": "200, ok"}
-    processes = list_processes(_child(outer.pid))
+    processes = list_processes(first)
     _require(any(one.inner == 1 and "tini" in one.command for one in processes), "tini is not process 1.")
     _require(any("app.py" in one.command for one in processes), "no process runs app.py.")
     others = [one for one in processes if set(one.uids) != {UID}]
@@ -104,9 +112,8 @@ def _look(
     return checks, seconds
 
 
-def _end(outer: subprocess.Popen[bytes]) -> tuple[str, float]:
+def _end(outer: subprocess.Popen[bytes], first: int) -> tuple[str, float]:
     """Send SIGTERM to process 1, as a platform does, and wait for the grace that it is thought to give."""
-    first = _child(outer.pid)
     space = _namespace(first)
     began = time.monotonic()
     os.kill(first, signal.SIGTERM)
@@ -180,10 +187,14 @@ def _wait_for(outer: subprocess.Popen[bytes], url: str, deadline: float) -> str:
     raise ImageCheckError(f"{url} did not answer 200 in {START_S:g} s.")
 
 
-def _child(pid: int) -> int:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    _require(bool(children), "it has ended by itself.")
-    return int(children[0])
+def _wait_for_child(outer: subprocess.Popen[bytes]) -> int:
+    """Return process 1 of the container, as this machine counts."""
+    listed = Path(f"/proc/{outer.pid}/task/{outer.pid}/children")
+    while outer.poll() is None:
+        if children := listed.read_text().split():
+            return int(children[0])
+        time.sleep(LOOK_S)
+    raise ImageCheckError(f"it ended with code {outer.returncode} at once.")
 
 
 def _pids() -> list[int]:
@@ -193,7 +204,7 @@ def _pids() -> list[int]:
 def _namespace(pid: int) -> int | None:
     try:
         return Path(f"/proc/{pid}/ns/pid").stat().st_ino
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:  # it has ended, or nobody may look into it
         return None
 
 

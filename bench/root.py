@@ -1,8 +1,8 @@
 """A clean Debian root with Python, in the place of python:3.N-slim-SUITE, and commands run in it as in a container.
 
 debootstrap makes it from the mirror this machine's apt is set to; Python is this machine's own 3.N, laid to /usr/local without
-its packages. Each command has namespaces of its own for mounts and processes, so that nothing stays mounted or running behind
-it. What belongs to this machine (its mirrors, its pip's settings, its certificates) is seen below /mnt while a step runs and is
+its packages. Each command has namespaces of its own for mounts and processes, so that nothing stays mounted, or running, once
+it has ended. What belongs to this machine (its mirrors, its pip's settings, its certificates) is seen below /mnt while a step runs and is
 never written into the root.
 Covered: files, users, environment, PID 1, /dev, the end of every process. Not covered: Docker's seccomp profile, capabilities,
 cgroups, its own network and its layers.
@@ -111,7 +111,7 @@ class Root:
         inside = [_at("chroot"), f"--userspec={program.user}", str(self.folder), "/usr/bin/env", "-i", "-C"]
         lines = "\n".join([*self._mounts(is_online=program.is_online), 'exec "$@"'])
         shell = ["/bin/sh", "-euc", lines, "sh", *inside, program.folder, *pairs, *program.words]
-        return [_at("unshare"), "--mount", "--pid", "--fork", "--kill-child", *shell]
+        return [_at("unshare"), "--mount", "--pid", "--fork", *shell]
 
     def run(self, program: Program) -> str:
         """Run it to its end and return its output.

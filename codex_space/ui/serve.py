@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 import gradio as gr
+from gradio import http_server
 from starlette.middleware import Middleware
 
 from codex_space.core.errors import WorkspaceError
@@ -96,6 +97,8 @@ def launch(ctx: Context) -> Page:
     live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
     roles, interruptions = Roles(settings, ctx.clock), Interruptions(ctx)
     demo = build(ctx, chat, tokens, interruptions)
+    # on a Space Gradio's server would reload the source while it runs, which ends in a traceback without another package
+    http_server.get_space = lambda: None  # ty: ignore[invalid-assignment]  # looked up at each start
     try:
         _, url, _ = demo.launch(
             server_name=settings.host,

@@ -10,7 +10,6 @@ from tests.fakes.space import OWNER, STRANGER, open_space  # noqa: F401  # the f
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
 

@@ -11,7 +11,6 @@ from tests.fakes.space import OWNER, SPACE, open_space  # noqa: F401  # the fixt
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 FRESH = "a-password-of-the-copy"  # pragma: allowlist secret
 

@@ -10,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fakes.space import STRANGER, open_space  # noqa: F401  # the fixture
 from tests.ui.conftest import ask
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 PASSWORD = " ".join(["open", "sesame"])
 RECIPE = "kind: sft\nname: by-program\nmodel: {model_name_or_path: 'fresh:tiny'}\ndatasets: [{path: 'sample:python-first-chat'}]\n"
 

@@ -13,8 +13,6 @@ from codex_space.ui import guard
 from codex_space.ui.access import STARTUP_CHECKS, needed
 from tests.fakes.space import OWNER, READER, SPACE, STRANGER, open_space  # noqa: F401  # the fixture
 
-# On a Space, Gradio starts a thread for its Dev Mode and says in it that this mode's package is not there.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 SHUT_OUT = {401, 403}
 
 

@@ -93,9 +93,11 @@ def wire(card: UpdateCard, ctx: Context) -> None:
         return view.render_drained()
 
     shown = [card.found, card.own, card.agreed, card.take, card.drain, card.seen]
-    card.look.click(shows_errors(look), None, shown, api_visibility="private")
-    card.take.click(shows_errors(take), [card.seen, card.own, card.agreed], shown, api_visibility="private")
-    card.drain.click(shows_errors(drain), None, card.found, api_visibility="private")
+    # an error is laid over every part an event changes, and would hide the box that cures it
+    card.look.click(shows_errors(look), None, shown, show_progress_on=card.look, api_visibility="private")
+    chosen = [card.seen, card.own, card.agreed]
+    card.take.click(shows_errors(take), chosen, shown, show_progress_on=card.take, api_visibility="private")
+    card.drain.click(shows_errors(drain), None, card.found, show_progress_on=card.drain, api_visibility="private")
 
 
 def _key(update: updates.Update) -> str:

@@ -33,7 +33,7 @@ def render_update(ctx: Context, update: Update) -> str:
         )
     base = f"<code>{update.base_commit[:7]}</code>" if update.base_commit else "a version its history does not name"
     head = f"<p>{origin} is at <code>{update.origin_commit[:7]}</code>; this copy stands on {base}.</p>"
-    commits = [f"<li><code>{line.id[:7]}</code> {escape(line.title[:200])}</li>" for line in update.commits]
+    commits = [f"<p class=cs-note><code>{line.id[:7]}</code> {escape(line.title[:200])}</p>" for line in update.commits]
     rows = [
         f"<tr><td>{one.kind}</td><td><code>{escape(one.path)}</code></td>"
         f"<td>{'changed in this copy too' if one.is_own else ''}</td></tr>"
@@ -43,7 +43,7 @@ def render_update(ctx: Context, update: Update) -> str:
         "<div class=cs-scroll><table class=cs-table><thead><tr><th>There</th><th>File</th><th>Here</th></tr></thead>"
         f"<tbody>{''.join(rows[:SHOWN_FILES])}</tbody></table></div>{_more(len(rows) - SHOWN_FILES, 'files')}"
     )
-    history = f"<ul>{''.join(commits[:SHOWN_COMMITS])}</ul>{_more(len(commits) - SHOWN_COMMITS, 'commits')}"
+    history = f"{''.join(commits[:SHOWN_COMMITS])}{_more(len(commits) - SHOWN_COMMITS, 'commits')}"
     notes = "".join(f"<p class=cs-note>{escape(note)}</p>" for note in update.notes)
     return f"{head}{history if commits else ''}{table}{notes}{_losses(ctx)}"
 
