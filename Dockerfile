@@ -24,8 +24,8 @@ WORKDIR /app
 RUN chown user:user /app
 USER user
 
-COPY --chown=user requirements.txt ./
-RUN pip install --no-cache-dir --user -r requirements.txt
+COPY --chown=user requirements.txt requirements-cuda.txt ./
+RUN pip install --no-cache-dir --user -r requirements.txt -c requirements-cuda.txt
 
 # llama.cpp, for exports: a layer of its own, built anew only when its pins change.
 COPY --chown=user requirements-export.txt ./

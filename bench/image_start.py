@@ -20,6 +20,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from bench.root import Program, Root
 from codex_space.core.settings import SPACE_GRACE_S
 from tests.fakes.hub import HubState
@@ -31,6 +33,8 @@ from tests.ui.conftest import Served
 UID = 1000
 START_S = 120.0
 LOOK_S = 0.05
+OURS = ("codex-space", "llama-cpp-python")
+"""The program itself, and what scripts/export_tools.py pins by its hash."""
 TRIAL = "configs/recipes/sft/tiny-cpu.yaml"
 
 
@@ -76,6 +80,7 @@ def look_at(root: Root, program: Program, port: int, folder: Path) -> dict[str, 
                 os.kill(first, signal.SIGKILL)  # with process 1 goes all of its namespace
             outer.kill()
             outer.wait()
+    checks["packages"] = _find_unpinned(root, program)
     checks["trains"], train_s = _train(root, program)
     figures = {
         "seconds_until_page": round(seconds, 1),
@@ -125,6 +130,26 @@ def _end(outer: subprocess.Popen[bytes], first: int) -> tuple[str, float]:
     _require(not left, f"{len(left)} processes are left behind.")
     _require(code in {0, 143}, f"it ended with code {code} after SIGTERM.")
     return f"after SIGTERM with code {code}, nothing left", time.monotonic() - began
+
+
+def _find_unpinned(root: Root, program: Program) -> str:
+    """See that a later build installs the same: every package in the image is pinned by one of the files in it."""
+    listed = root.run(dataclasses.replace(program, words=["pip", "list", "--user", "--format=freeze"])).split()
+    pinned = {
+        line
+        for path in (root.folder / program.folder.lstrip("/")).glob("requirements*.txt")
+        for line in path.read_text().split("\n")
+    }
+    loose = [
+        one for one in listed if "==" in one and _plain(one) not in pinned and _plain(one).split("==")[0] not in OURS
+    ]
+    _require(not loose, f"no requirements file pins {', '.join(loose)}.")
+    return f"{len(listed)}, each pinned"
+
+
+def _plain(requirement: str) -> str:
+    name, _, version = requirement.partition("==")
+    return f"{canonicalize_name(name)}=={version.partition('+')[0]}"  # "+cpu" is the index's own build
 
 
 def _train(root: Root, program: Program) -> tuple[str, float]:

@@ -74,7 +74,9 @@ def test_debian_knows_every_package_the_dockerfile_installs():
     assert set(re.findall(r"^Package: (\S+)", shown.stdout, re.M)) == set(names)
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-export.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-cuda.txt", "requirements-dev.txt", "requirements-export.txt"]
+)
 def test_requirements_hold_exact_pins_and_no_index(name):
     for line in (REPO / name).read_text().splitlines():
         assert line.startswith("#") or re.fullmatch(r"[a-z0-9-]+==[\w.]+", line), line
