@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_workspace(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    verbs = _group(commands, "workspace", "back up, restore, rebuild a workspace")
+    verbs = _group(commands, "workspace", "back up, restore, rebuild, measure, clean a workspace")
     saved = _command(verbs, "backup", "workspace:backup", "write one archive of the workspace, while it is used or not")
     saved.add_argument("file", type=Path, metavar="FILE.tar.zst", help="or FILE.tar.gz")
     _add_json(saved)
@@ -129,6 +129,18 @@ def _add_workspace(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     _add_json(restored)
     rebuilt = _command(verbs, "rebuild", "workspace:rebuild", "set the database aside, make it again from run folders")
     _add_json(rebuilt)
+    measured = _command(verbs, "disk", "workspace:disk", "what each part takes, what is free, what may go")
+    measured.add_argument("--hub", action="store_true", help="also ask the Hub what our repositories hold")
+    _add_json(measured)
+    cleaned = _command(verbs, "clean", "workspace:clean", "delete what can be had again; the Hub is asked first")
+    cleaned.add_argument(
+        "kinds",
+        nargs="*",
+        metavar="KIND",
+        help="checkpoints, newest, scratch, caches; default: all but newest, which is the last checkpoint of ended runs",
+    )
+    cleaned.add_argument("--dry-run", action="store_true", help="ask the Hub, say what would go, delete nothing")
+    _add_json(cleaned)
 
 
 def _at_least_1(text: str) -> int:
@@ -221,6 +233,10 @@ def _add_runs(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     interrupted.add_argument("--resume-all", action="store_true", help="go on with all that can, and follow them")
     _add_json(interrupted)
+    back = _command(verbs, "fetch", "runs:fetch", "bring a checkpoint that is on the Hub only back to this machine")
+    back.add_argument("run", help="id or name")
+    back.add_argument("step", type=_at_least_1)
+    _add_json(back)
     fetched = _command(verbs, "resume-from-hub", "runs:resume_from_hub", "go on with a run whose machine is gone")
     fetched.add_argument("repo_id")
     _add_json(fetched)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from codex_space.cli.follow import follow, wait_for_resume
 from codex_space.cli.opened import opened
 from codex_space.services import brought, from_hub, runs
+from codex_space.services.bring_back import bring_back
 from codex_space.services.context import Context
 from codex_space.services.interrupted import Interrupted, Interruptions
 from codex_space.services.summary import compare as compare_runs
@@ -39,7 +40,8 @@ def show(args: argparse.Namespace) -> int:
     print(f"{run.id}  {run.name}\nstate: {run.state}  step: {run.step}/{run.max_steps}  {run.reason}".rstrip())
     for row in rows:
         print(
-            f"checkpoint step {row.step}: {row.size_bytes / 1e6:.1f} MB, Hub: {row.upload} {row.upload_error}".rstrip()
+            f"checkpoint step {row.step}: {row.size_bytes / 1e6:.1f} MB{'' if row.on_disk else ', not here'}, "
+            f"Hub: {row.upload} {row.upload_error}".rstrip()
         )
     for alert in summary["alerts"]:
         print(f"{alert['kind'].replace('_', ' ')}: {alert['text']} {alert['action']}")
@@ -81,6 +83,15 @@ def resume_from_hub(args: argparse.Namespace) -> int:
     """Fetch a run from its Hub repository and go on with it."""
     with opened(args, own=True) as ctx:
         return follow(ctx, from_hub.resume_from_hub(ctx, args.repo_id).id, as_json=args.json)
+
+
+def fetch(args: argparse.Namespace) -> int:
+    """Bring a checkpoint back from the Hub."""
+    with opened(args) as ctx:
+        told = bring_back(ctx, args.run, args.step)
+    word = "is here already" if told["was_here"] else "is here again"
+    print(json.dumps(told) if args.json else f"{told['run']}: step {told['step']} {word}, in {told['path']}")
+    return 0
 
 
 def take_up(args: argparse.Namespace) -> int:

@@ -143,6 +143,20 @@ class JobDir:
         """How often the run went on by itself without getting further (JSON)."""
         return self.root / "rises.json"
 
+    def away(self, step: int) -> Path:
+        """Return what is kept of a checkpoint that clean-up took off this machine: its manifest (JSON)."""
+        return self.root / f"away-step-{step}.json"
+
+    def away_steps(self) -> list[int]:
+        """Return the steps of checkpoints that clean-up took off this machine and nobody has brought back, in order."""
+        found = (_SAMPLES.fullmatch(path.name.removeprefix("away-")) for path in self.root.glob("away-step-*.json"))
+        steps = {int(match[1]) for match in found if match}
+        return sorted(steps.difference(self.checkpoint_steps()))
+
+    def removed(self, step: int) -> Path:
+        """Return where a checkpoint lies while its files are being deleted; no longer a checkpoint."""
+        return self.root / f".removed-checkpoint-{step}"
+
     def evaluation(self, step: int, benchmark: str) -> Path:
         """Return the folder of a model's answers to a benchmark at that step: samples, verdicts, results."""
         return self.root / "evaluations" / f"step-{step}" / benchmark
@@ -202,6 +216,15 @@ class Workspace:
     def identity(self) -> Path:
         """A random name of this very folder (JSON), by which its own notes in the Hub are known again."""
         return self.root / "identity.json"
+
+    @property
+    def disk(self) -> Path:
+        """What the last measuring of the disk found (JSON)."""
+        return self.root / "disk.json"
+
+    def chatting(self, pid: int) -> Path:
+        """Return the note of which model a process has loaded to chat with (JSON)."""
+        return self.root / f"chatting-{pid}.json"
 
     @property
     def runs(self) -> Path:

@@ -68,6 +68,7 @@ class Settings:
         when_idle: What the Space does when nothing is left to do: "stay", "cpu" for free hardware, or "pause".
         idle_minutes: How long nothing has to be left to do.
         keep_awake: Whether the Space's sleep time is lifted while a run is under way.
+        copies: Folder, such as a mounted bucket, that gets a copy of the newest backup; None for none.
         first_model: What the Start tab trains: "stdlib" (five minutes) or "tiny" (a few seconds, for trials).
         origin: `owner/name` of the Space that this one is a copy of; empty where its card says it, or it is none.
         environ: The whole environment, from which workers get an allow-listed part.
@@ -98,6 +99,7 @@ class Settings:
     when_idle: str = "stay"
     idle_minutes: float = 15.0
     keep_awake: bool = False
+    copies: Path | None = None
     first_model: str = "stdlib"
     origin: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -111,6 +113,13 @@ class Settings:
     def space_owner(self) -> str:
         """The account or organisation whose Space this is; empty on a machine of one's own."""
         return (self.space_id or "").partition("/")[0]
+
+    @property
+    def hub_cache(self) -> Path:
+        """Where the Hub's client keeps what it downloads."""
+        caches = Path(self.environ.get("XDG_CACHE_HOME") or Path(self.environ.get("HOME") or "~") / ".cache")
+        home = Path(self.environ.get("HF_HOME") or caches / "huggingface")
+        return Path(self.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
 
     def _held(self) -> tuple[Secret | None, ...]:
         return self.password, self.hf_token, self.read_token, self.webhook_url, self.webhook_secret
@@ -170,6 +179,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "heartbeat_s": _seconds(env, "CODEX_SPACE_HEARTBEAT_S", 300.0, least=1.0),
         "grace_s": _seconds(env, "CODEX_SPACE_GRACE_S", SPACE_GRACE_S if space_id else 0.0),
         "origin": _repo_name(env, "CODEX_SPACE_ORIGIN"),
+        "copies": Path(env["CODEX_SPACE_COPIES"]).expanduser().absolute() if env.get("CODEX_SPACE_COPIES") else None,
         "first_model": "tiny" if env.get("CODEX_SPACE_FIRST_MODEL") == "tiny" else "stdlib",
         "environ": env,
     }

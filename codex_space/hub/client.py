@@ -52,7 +52,7 @@ class Hub:
         orgs = tuple(str(org["name"]) for org in answer.get("orgs", []))
         writes_in = tuple(str(org["name"]) for org in answer.get("orgs", []) if org.get("roleInOrg") in _WRITERS)
         name, can_write = str(answer["name"]), _can_write(role, token)
-        return Account(name, orgs, role, can_write, writes_in)
+        return Account(name, orgs, role, can_write, writes_in, bool(answer.get("isPro")))
 
     def check_writable(self, repo_id: str, private: bool, repo_type: RepoType = "model") -> None:
         """Make the repository when missing, and prove that this token may write to it.
@@ -136,6 +136,16 @@ class Hub:
         """
         with hub_errors(repo_id):
             return bool(self._api.repo_info(repo_id, repo_type=repo_type).private)
+
+    def storage_bytes(self, repo_id: str, repo_type: RepoType = "model") -> int:
+        """Return what a repository holds, all its revisions together, as the Hub counts it.
+
+        Raises:
+            HubNotFoundError: It is not there.
+        """
+        with hub_errors(repo_id):
+            info = self._api.repo_info(repo_id, repo_type=repo_type, expand="usedStorage")
+        return int(getattr(info, "used_storage", None) or 0)
 
     def head(self, repo_id: str, repo_type: RepoType = "model", revision: str | None = None) -> str:
         """Return the commit a revision stands for.

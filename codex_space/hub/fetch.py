@@ -9,6 +9,7 @@ from pathlib import Path
 from codex_space.core import durable
 from codex_space.core.errors import HubError, HubNotFoundError, WorkspaceError
 from codex_space.core.paths import MANIFEST, JobDir, Workspace
+from codex_space.core.scratch import held
 from codex_space.hub.client import Hub
 from codex_space.hub.dataset_files import fetch_dataset_files
 from codex_space.hub.manifest import RESUME_PREFIX, FileFact, Manifest, check_file, parse_manifest
@@ -49,6 +50,14 @@ class RemoteCheckpoint:
     def can_resume(self) -> bool:
         """Whether the resume state is there too."""
         return all(RESUME_PREFIX + name in self.files for name in self.manifest.resume_files)
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """What is to be downloaded, name to path there: all that can be loaded, and the resume state that is kept."""
+        resume = {name: RESUME_PREFIX + name for name in self.manifest.resume_files}
+        return {name: name for name in self.manifest.loadable_files} | {
+            name: path for name, path in resume.items() if path in self.files
+        }
 
 
 def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = None, *, run_id: str = "") -> FetchedRun:
@@ -114,26 +123,30 @@ def checkpoint_tags(hub: Hub, repo_id: str) -> list[tuple[int, str, str]]:
 
 
 def fetch_checkpoint(hub: Hub, repo_id: str, remote: RemoteCheckpoint, target: Path) -> None:
-    """Download a checkpoint so that `target` is either absent or complete and proven.
+    """Download a checkpoint so that `target` is either absent or complete and proven; resume state where the Hub has it.
 
     Raises:
         HubError: A file is not the one the manifest names.
-        WorkspaceError: Not enough disk space.
+        WorkspaceError: Not enough disk space, or another process downloads it.
     """
     if (target / MANIFEST).is_file():
         return
     staging = target.with_name(f".{target.name}.fetch")
-    _require_space(staging.parent, sum(fact.size for fact in remote.manifest.files.values()))
+    wanted = remote.wanted
+    facts = remote.manifest.files
+    _require_space(staging.parent, sum(facts[name].size for name in wanted))
     staging.mkdir(parents=True, exist_ok=True)
-    for name, fact in remote.manifest.files.items():
-        path = RESUME_PREFIX + name if name in remote.manifest.resume_files else name
-        _fetch_checked(hub, repo_id, remote.commit_id, path, fact, staging)
-        _move(staging / path, staging / name)
-    shutil.rmtree(staging / RESUME_PREFIX.rstrip("/"), ignore_errors=True)
-    shutil.rmtree(staging / ".cache", ignore_errors=True)  # the client's bookkeeping
-    durable.write_text(staging / MANIFEST, hub.read_text(repo_id, MANIFEST, remote.commit_id))
-    shutil.rmtree(target, ignore_errors=True)
-    staging.rename(target)
+    with held(staging) as is_free:
+        if not is_free:
+            raise WorkspaceError("it is being downloaded already", where=target.name, cure="Wait until it is here.")
+        for name, path in wanted.items():
+            _fetch_checked(hub, repo_id, remote.commit_id, path, facts[name], staging)
+            _move(staging / path, staging / name)
+        shutil.rmtree(staging / RESUME_PREFIX.rstrip("/"), ignore_errors=True)
+        shutil.rmtree(staging / ".cache", ignore_errors=True)  # the client's bookkeeping
+        durable.write_text(staging / MANIFEST, hub.read_text(repo_id, MANIFEST, remote.commit_id))
+        shutil.rmtree(target, ignore_errors=True)
+        staging.rename(target)
 
 
 def rows_repo(repo_id: str) -> str:

@@ -22,6 +22,7 @@ class Account:
     role: str
     can_write: bool
     writes_in: tuple[str, ...] = ()
+    is_pro: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import JobDir, Workspace, share_dir
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe
-from codex_space.jobs import references, shim
+from codex_space.jobs import references, resume_point, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
 
 START_TIMEOUT_S = 30.0
@@ -73,12 +73,11 @@ def launch_facts(
     Raises:
         ModelError: A checkpoint that the recipe builds on is not there.
         RunError: A run id in the recipe is not one.
-        TrainingError: What `launch.config` needs is not installed.
+        TrainingError: What `launch.config` needs is not installed, or the newest checkpoint is on the Hub only.
     """
     _require_installed(recipe.launch.config)
     earlier = (durable.read_json(job.launch) or {}).get("num_threads")
     usable = num_cores or len(os.sched_getaffinity(0))
-    steps = job.checkpoint_steps()
     named = [text for text in references.model_references(recipe) if text.startswith(("run:", references.GGUF))]
     return {
         "attempt": attempt,
@@ -89,7 +88,7 @@ def launch_facts(
         "config": recipe.launch.config,
         "workspace": str(workspace.root),
         "references": {text: references.resolve_model(workspace, text) for text in named},
-        "resume_from_step": steps[-1] if steps else 0,
+        "resume_from_step": resume_point.require_newest(job),
         "offline": not references.reads_hub(recipe),
         "deterministic": isinstance(recipe, TrainingRecipe) and recipe.deterministic,
     }

@@ -73,6 +73,12 @@ def read_identity(path: Path) -> Identity | None:
     return None
 
 
+def identify(pid: int) -> Identity | None:
+    """Return what tells a live process from a later one with its pid."""
+    fields = _read_stat(pid)
+    return Identity(pid, int(fields[19]), _BOOT_ID.read_text().strip()) if fields else None
+
+
 def adopt(identity: Identity) -> Handle | None:
     """Return a handle on the very process that was noted, None where it has ended."""
     if not _is_same(identity):

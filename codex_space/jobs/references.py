@@ -62,11 +62,19 @@ def resolve_model(workspace: Workspace, ref: str) -> str:
     job = workspace.job(match.group(1))
     steps = job.checkpoint_steps()
     if not steps:
-        raise ModelError("this run has no complete checkpoint on this machine", where=ref, cure="Train it first.")
+        raise ModelError(
+            "this run has no complete checkpoint on this machine",
+            where=ref,
+            cure="Train it first, or bring one back that is on the Hub: `codex-space runs fetch RUN STEP`.",
+        )
     step = int(match.group(2)) if match.group(2) else steps[-1]
     if step not in steps:
         known = ", ".join(str(each) for each in steps)
-        raise ModelError(f"step {step} is not on this machine", where=ref, cure=f"Steps that are: {known}.")
+        raise ModelError(
+            f"step {step} is not on this machine",
+            where=ref,
+            cure=f"Steps that are: {known}. On Runs, or by `codex-space runs fetch {job.root.name} {step}`, one that is on the Hub comes back.",
+        )
     return str(job.checkpoint(step))
 
 

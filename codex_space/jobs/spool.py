@@ -25,6 +25,11 @@ def has_resume_state(folder: Path) -> bool:
     return bool(names) and all((folder / name).is_file() for name in names)
 
 
+def lacks_resume_state(folder: Path) -> bool:
+    """Return whether a checkpoint had resume state when it was saved and has not all of it now."""
+    return not all((folder / name).is_file() for name in _resume_files(folder))
+
+
 def remove_spooled(job: JobDir, step: int) -> None:
     """Delete a spooled checkpoint that the Hub is proven to hold."""
     shutil.rmtree(job.spooled(step), ignore_errors=True)

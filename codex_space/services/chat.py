@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from codex_space.core import durable
 from codex_space.core.errors import ModelError
 from codex_space.core.quants import ADAPTER
 from codex_space.core.recipe import WRITING_KINDS
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
+from codex_space.jobs.process import identify
 from codex_space.jobs.warm import WarmWorker
 from codex_space.services import exports
 from codex_space.services.context import Context
@@ -89,6 +91,7 @@ class Chat:
         self._stopped.clear()
         path = references.resolve_model(self._ctx.workspace, ref)
         if self._loaded != path or self._worker.pid is None:
+            self._hold(path)
             for _ in self._worker.ask("load", ref=path):
                 pass
             self._loaded = path
@@ -117,6 +120,7 @@ class Chat:
         """Unload the model, so that a run has the GPU to itself."""
         self._worker.close()
         self._loaded = ""
+        self._ctx.workspace.chatting(os.getpid()).unlink(missing_ok=True)
 
     close = release
 
@@ -128,6 +132,11 @@ class Chat:
             and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE), place="local")
         ):
             self.release()
+
+    def _hold(self, path: str) -> None:
+        """Note what is about to be loaded, so that clean-up leaves it alone while this process lives."""
+        if me := identify(os.getpid()):
+            durable.write_json(self._ctx.workspace.chatting(me.pid), {**vars(me), "path": path})
 
     def _require_free_gpu(self) -> None:
         if not self._has_gpu:

@@ -12,12 +12,13 @@ from codex_space.hub.client import Hub
 from codex_space.hub.jobs import JobsHub
 from codex_space.hub.space import SpaceHub
 from codex_space.jobs.announce import Announcer
+from codex_space.jobs.disk_usage import DiskWatch
 from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.leaving import Leaving
 from codex_space.jobs.notices import Notices
-from codex_space.jobs.owner import Owner, is_owned
+from codex_space.jobs.owner import Owner, Steps, is_owned
 from codex_space.jobs.spending import Spending
 from codex_space.jobs.uploads import Uploader
 from codex_space.services.prices import price_of
@@ -128,6 +129,8 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
         from codex_space.services.after import After  # noqa: PLC0415  # it needs this module's Context
 
         after = After(Context(settings, workspace, db, clock))
+        disk = DiskWatch(db, workspace, settings.hub_cache)
+        copies = _copies(Context(settings, workspace, db, clock))
         owner = Owner(
             settings,
             workspace,
@@ -136,7 +139,14 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             announcer=announcer,
             grader=grader,
             hub_jobs=hub_jobs,
-            others={"after": after, "spending": spending, "leaving": leaving, "notices": notices},
+            others={
+                "after": after,
+                "spending": spending,
+                "leaving": leaving,
+                "notices": notices,
+                "disk": disk,
+                **copies,
+            },
             clock=clock,
         )
         try:
@@ -145,6 +155,13 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             db.close()
             raise
     return Context(settings, workspace, db, clock, owner)
+
+
+def _copies(ctx: Context) -> dict[str, Steps]:
+    """Return what keeps copies outside this machine, where that is set."""
+    from codex_space.services.copies import Copies  # noqa: PLC0415  # it needs this module's Context
+
+    return {"copies": Copies(ctx, ctx.settings.copies)} if ctx.settings.copies else {}
 
 
 def _open_database(settings: Settings, workspace: Workspace, clock: Callable[[], float]) -> Database:

@@ -1,12 +1,12 @@
 """List, check, import, preview and delete the workspace's datasets."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import DataError, RunError
 from codex_space.core.recipe import parse_recipe
+from codex_space.core.scratch import Scratch
 from codex_space.data import catalog
 from codex_space.data.catalog import DatasetInfo, Inspection
 from codex_space.hub import fetch
@@ -52,7 +52,7 @@ def import_hub(
         HubError: It is not there, gated, or the Hub does not answer.
         DataError: Its rows fit no format.
     """
-    with tempfile.TemporaryDirectory(dir=ctx.workspace.root) as folder:
+    with Scratch(ctx.workspace.root, "import") as folder:
         files = fetch.fetch_dataset_files(ctx.hub(), repo_id, name, split, revision, Path(folder))
         if len(files) > 1:
             raise DataError(

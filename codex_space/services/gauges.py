@@ -2,6 +2,8 @@
 
 import shutil
 
+from codex_space.jobs import disk_usage
+from codex_space.services import disk as disk_service
 from codex_space.services.context import Context
 from codex_space.store import checkpoints, runs
 
@@ -30,6 +32,14 @@ def render(ctx: Context) -> bytes:
     disk = shutil.disk_usage(ctx.workspace.root)
     gauge("disk_free_bytes", "Bytes free where the workspace lies").set(disk.free)
     gauge("disk_size_bytes", "Bytes of the disk where the workspace lies").set(disk.total)
+    usage = disk_usage.read(ctx.workspace)
+    by_part = gauge("disk_used_bytes", "Bytes that the workspace takes, by part, as measured last", "part")
+    for part, size_bytes in (usage.parts if usage else {}).items():
+        by_part.labels(part).set(size_bytes)
+    gauge("disk_measured_seconds", "When that was, in seconds since the epoch").set(usage.at if usage else 0)
+    gauge("disk_needed_bytes", "Bytes that the run that trains still needs free").set(
+        disk_service.needed_bytes(ctx, guesses=False)
+    )
     owned = gauge("owner", "1 where this process starts and watches runs")
     owned.set(ctx.owner is not None)
     return generate_latest(registry)

@@ -3,12 +3,12 @@
 import re
 import shlex
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
 from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.recipe import TRL_COMMANDS, TuningRecipe, parse_recipe, render_recipe
+from codex_space.core.scratch import Scratch
 from codex_space.services import checks
 from codex_space.services.context import Context
 from codex_space.services.preflight import asked
@@ -52,7 +52,7 @@ def pack(ctx: Context, text: str, form: str, into: Path) -> Path:
         CodexError: As in `export`, or the folder is too large to be handed out through a page.
     """
     name = re.sub(r"[^\w.-]+", "-", parse_recipe(text).name or "recipe").strip("-.") or "recipe"
-    with tempfile.TemporaryDirectory(dir=ctx.workspace.root, prefix="portable-") as folder:
+    with Scratch(ctx.workspace.root, "portable") as folder:
         out = Path(folder) / name
         export(ctx, text, form, out)
         files = [path for path in sorted(out.rglob("*")) if path.is_file()]

@@ -3,7 +3,6 @@
 import contextlib
 import subprocess
 import sys
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from codex_space.core.errors import TrainingError
 from codex_space.core.events import read_events
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import parse_recipe
+from codex_space.core.scratch import Scratch
 from codex_space.jobs.launch import launch_facts, worker_environ
 from codex_space.services.checks import Check
 from codex_space.services.context import Context
@@ -42,7 +42,7 @@ def asked(ctx: Context, text: str, *flags: str, **facts: object) -> Generator[tu
         TrainingError: The worker died without a word.
     """
     recipe = parse_recipe(text)
-    with tempfile.TemporaryDirectory(dir=ctx.workspace.root, prefix="check-") as folder:
+    with Scratch(ctx.workspace.root, "check") as folder:
         job = JobDir(Path(folder))
         durable.write_text(job.recipe, text)
         known = launch_facts(recipe, ctx.workspace, job, attempt=1)

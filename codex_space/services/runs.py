@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable, scrub
-from codex_space.core.errors import RecipeError, RunError
+from codex_space.core.errors import RecipeError, RunError, TrainingError
 from codex_space.core.paths import new_run_id
 from codex_space.core.recipe import (
     BaseRecipe,
@@ -20,6 +20,7 @@ from codex_space.core.recipe import (
 )
 from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import references
+from codex_space.jobs import resume_point as resume_points
 from codex_space.jobs import tail as tail_of
 from codex_space.services import checks, evaluations, exports
 from codex_space.services.context import Context
@@ -164,8 +165,14 @@ def resume_blocked(ctx: Context, run_id: str) -> str:
         return f"it has not ended (it is {run.state})"
     if run.state == "succeeded":
         return "it reached its end; clone it to train longer"
-    if not ctx.workspace.job(run.id).recipe.is_file():
+    job = ctx.workspace.job(run.id)
+    if not job.recipe.is_file():
         return "its folder is gone from this machine"
+    if run.place == "local":
+        try:
+            resume_points.require_newest(job)
+        except TrainingError as error:
+            return f"{error.what}. {error.cure}"
     return ""
 
 
@@ -174,8 +181,7 @@ def resume_point(ctx: Context, run_id: str) -> int:
     run = show(ctx, run_id)
     if run.place != "local":
         return max((row.step for row in checkpoints(ctx, run.id) if row.upload == "uploaded"), default=0)
-    steps = ctx.workspace.job(run.id).checkpoint_steps()
-    return steps[-1] if steps else 0
+    return resume_points.newest(ctx.workspace.job(run.id))
 
 
 def rename(ctx: Context, run_id: str, name: str) -> None:

@@ -3,7 +3,6 @@
 import os
 import random
 import sys
-import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from codex_space.core import durable
 from codex_space.core.errors import DataError
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import parse_recipe
+from codex_space.core.scratch import Scratch
 from codex_space.jobs.launch import launch_facts, worker_environ
 from codex_space.jobs.warm import WarmWorker
 from codex_space.services.context import Context
@@ -33,7 +33,7 @@ class TokenView:
         environ |= {"CUDA_VISIBLE_DEVICES": ""}  # the GPU is the runs'
         command = [sys.executable, "-m", "codex_space.work.preview"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "tokens.log")
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: Scratch | None = None
         self._opened: tuple[str, int | None] = "", None
         self._counts: dict[str, Any] = {}
         self._turn = threading.Lock()
@@ -67,7 +67,7 @@ class TokenView:
             return self._counts
         self._forget()
         recipe = parse_recipe(text)
-        self._folder = tempfile.TemporaryDirectory(dir=self._ctx.workspace.root, prefix="tokens-")
+        self._folder = Scratch(self._ctx.workspace.root, "tokens")
         job = JobDir(Path(self._folder.name))
         durable.write_text(job.recipe, text)
         durable.write_json(job.launch, launch_facts(recipe, self._ctx.workspace, job, attempt=1))

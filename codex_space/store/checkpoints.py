@@ -58,6 +58,16 @@ def list_checkpoints(db: Database, run_id: str) -> list[Checkpoint]:
     return [_checkpoint(row) for row in db.query("SELECT * FROM checkpoints WHERE run_id = ? ORDER BY step", (run_id,))]
 
 
+def list_sent(db: Database) -> list[Checkpoint]:
+    """Return the checkpoints of ended runs that are on the Hub, by this database's word, and here; oldest runs first."""
+    rows = db.query(
+        "SELECT c.* FROM checkpoints AS c JOIN runs AS r ON r.id = c.run_id WHERE c.upload = 'uploaded' AND c.on_disk "
+        "AND c.commit_id IS NOT NULL AND r.state IN ('succeeded', 'failed', 'stopped', 'lost') "
+        "ORDER BY r.created_at, r.sequence, c.step"
+    )
+    return [_checkpoint(row) for row in rows]
+
+
 def set_on_disk(db: Database, run_id: str, steps: Collection[int]) -> None:
     """Note which checkpoints are still in the job folder."""
     with db.transaction() as cursor:

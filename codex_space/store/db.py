@@ -7,6 +7,7 @@ import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
+from codex_space.core import mounts
 from codex_space.core.errors import WorkspaceError
 from codex_space.store.migrations import MIGRATIONS
 
@@ -33,8 +34,9 @@ class Database:
         """Open or create the file (readable by this user only) and bring its tables up to date.
 
         Raises:
-            WorkspaceError: Not a database, written by a newer version, or the folder cannot be written.
+            WorkspaceError: Not a database, written by a newer version, or the folder cannot be written or is no local disk.
         """
+        mounts.require_disk(path.parent)
         try:
             # SQLite gives its -wal and -shm files the mode of the main file, so this covers all three.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -255,6 +255,11 @@ def add_wish(db: Database, run_id: str, verb: Verb, now: float, reason: str = ""
         cursor.execute(sql, (run_id, verb, now, reason))
 
 
+def is_wished(db: Database, run_id: str) -> bool:
+    """Say whether something is wished of a run that the owner has not done yet."""
+    return bool(db.query("SELECT 1 FROM wishes WHERE run_id = ? LIMIT 1", (run_id,)))
+
+
 def take_wishes(db: Database) -> list[Wish]:
     """Remove and return all wishes, oldest first; call it inside the transaction that grants them."""
     with db.transaction() as cursor:

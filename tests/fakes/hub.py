@@ -278,7 +278,11 @@ class TestHub:
     async def info(self, request: Request) -> Response:
         repo = self.repo(request)
         sha = _commit_of(repo, unquote(request.path_params.get("rev", "main")))
-        return JSONResponse(_info(repo, sha))
+        told = _info(repo, sha)
+        if "usedStorage" in request.query_params.getlist("expand"):
+            blobs = {e["blob"]: e["size"] for commit in repo["commits"].values() for e in commit["tree"].values()}
+            told = {"_id": told["_id"], "id": told["id"], "usedStorage": sum(blobs.values())}
+        return JSONResponse(told)
 
     async def search(self, request: Request) -> Response:
         kind, words = request.path_params["kind"], request.query_params.get("search", "").lower()

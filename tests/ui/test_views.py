@@ -186,13 +186,8 @@ def test_models_are_offered_by_what_this_gpu_can_hold():
     assert "wants a GPU with" in start.render_real_models(presets, 0)
 
 
-def test_the_space_tab_states_facts_of_this_machine_and_workspace(ctx):
-    (ctx.workspace.datasets / "one").mkdir()
-    (ctx.workspace.datasets / "one" / "rows.jsonl").write_bytes(b"x" * 5000)
+def test_the_space_tab_states_facts_of_this_machine(ctx):
     assert "core" in space.render_machine(ctx)
-    stored = space.render_storage(ctx)
-    assert str(ctx.workspace.root) in stored
-    assert "1 · " in stored
 
 
 def test_without_a_token_the_account_says_so_with_its_cure(ctx):

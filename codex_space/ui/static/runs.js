@@ -270,10 +270,11 @@
         el("thead", {}, el("tr", {}, ["Step", "Loss", "Validation loss", scores.length ? "pass@1" : null, "Size", "Where", ""].filter((name) => name !== null).map((name) => el("th", { scope: "col" }, name)))),
         el("tbody", {}, rows.map((row) => el("tr", {}, cell(count(row.step)), cell(number(row.metrics.loss)), cell(number(row.metrics.eval_loss)),
           scores.length ? cell(scores.filter((one) => one.step === row.step).map((one) => el("div", {}, `${(100 * one.value).toFixed(1)} % `, el("span", { class: "cs-faint" }, one.benchmark)))) : null, cell(row.on_disk || row.upload !== "none" ? bytes(row.size_bytes) : "\u2013"),
-          cell(el("span", { "data-upload": row.upload, title: row.error || null }, row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : body.job ? "in the Job" : "rotated away"), row.error ? el("small", {}, row.error) : null),
+          cell(el("span", { "data-upload": row.upload, title: row.error || null }, !row.on_disk && row.upload === "uploaded" ? "on the Hub only" : row.on_disk || row.upload !== "none" ? UPLOADS[row.upload] : body.job ? "in the Job" : "rotated away"), row.error ? el("small", {}, row.error) : null),
           cell(row.on_disk && writes ? el("a", { class: "cs-link", href: `#playground/run:${id}@step-${row.step}` }, "Chat") : null,
             row.on_disk && writes ? el("a", { class: "cs-link", href: `#evaluate/run:${id}@step-${row.step}` }, "Evaluate") : null,
             row.on_disk && writes ? el("a", { class: "cs-link", href: `#export/run:${id}@step-${row.step}` }, "Export") : null,
+            !row.on_disk && row.upload === "uploaded" && body.run.kind !== "export" ? el("button", { type: "button", class: "cs-more", "data-fetch": String(row.step), onclick: () => { props.value = `fetch ${row.step}`; trigger("select", { step: row.step }); } }, "Bring back") : null,
             row.upload === "failed" ? el("button", { type: "button", class: "cs-more", onclick: () => { props.value = String(row.step); trigger("select", { step: row.step }); } }, "Upload again") : null)))))));
     });
   });

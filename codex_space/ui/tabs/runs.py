@@ -6,6 +6,7 @@ import gradio as gr
 
 from codex_space.core.errors import CodexError, RunError
 from codex_space.services import from_hub, runs
+from codex_space.services.bring_back import bring_back
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import looks
@@ -166,8 +167,16 @@ def wire(tab: RunsTab, ctx: Context, text: gr.Textbox) -> None:
     )
 
     @shows_errors
-    def retry(run_id: str, step: str) -> None:
-        runs.retry_upload(ctx, run_id, int(step) if str(step).isdigit() else -1)
+    def act(run_id: str, asked: str) -> list[object]:
+        verb, _, step = asked.rpartition(" ")
+        number = int(step) if step.isascii() and step.isdigit() and len(step) < 16 else -1
+        if verb != "fetch":
+            runs.retry_upload(ctx, run_id, number)
+            return _buttons(ctx, run_id)
+        gr.Info(f"Step {number:,} is on its way from the Hub.", duration=4)
+        told = bring_back(ctx, run_id, number)
+        gr.Info(f"Step {told['step']:,} is on this machine again.", duration=6)
+        return _buttons(ctx, run_id)
 
     @looks
     @shows_errors
@@ -195,7 +204,9 @@ def wire(tab: RunsTab, ctx: Context, text: gr.Textbox) -> None:
         run = from_hub.resume_from_hub(ctx, repo_id.strip())
         gr.Info(f"{escape(run.name)} is queued and goes on from the Hub's checkpoint.")
 
-    tab.checkpoints.select(retry, [tab.chosen, tab.checkpoints], None, show_progress="hidden", api_visibility="private")
+    tab.checkpoints.select(
+        act, [tab.chosen, tab.checkpoints], tab.buttons, show_progress="hidden", api_visibility="private"
+    )
     tab.search.submit(find, [tab.chosen, tab.search], tab.found, show_progress="hidden", api_visibility="private")
     tab.other.input(differ, [tab.chosen, tab.other], tab.difference, show_progress="hidden", api_visibility="private")
     tab.rename.click(rename, [tab.chosen, tab.name], None, show_progress="hidden", api_visibility="private")

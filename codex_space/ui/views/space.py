@@ -1,4 +1,4 @@
-"""What the Space tab says: facts about machine, storage, Hub account and access, each read when asked."""
+"""What the Space tab says: facts about machine, Hub account and access, each read when asked."""
 
 from datetime import datetime
 
@@ -20,20 +20,6 @@ def render_machine(ctx: Context) -> str:
             ("Memory", render_bytes(found.memory_bytes)),
             ("GPU", gpus or "none: small models train on the processor"),
             ("Space", escape(ctx.settings.space_id or "no, this is a machine of your own")),
-        ]
-    )
-
-
-def render_storage(ctx: Context) -> str:
-    """Return what lies in the workspace and what is free."""
-    runs_bytes, num_runs = _size(ctx, "runs")
-    data_bytes, num_datasets = _size(ctx, "datasets")
-    return render_facts(
-        [
-            ("Workspace", f"<code>{escape(ctx.settings.workspace)}</code>"),
-            ("Runs", f"{num_runs:,} · {render_bytes(runs_bytes)}"),
-            ("Datasets", f"{num_datasets:,} · {render_bytes(data_bytes)}"),
-            ("Free on disk", render_bytes(machine(ctx).disk_free_bytes)),
         ]
     )
 
@@ -98,16 +84,3 @@ def render_audit(ctx: Context) -> str:
     head = "<tr><th>When</th><th>Who</th><th>Did</th><th>To</th></tr>"
     more = "<p class=cs-note><code>codex-space audit --json</code> prints all of it.</p>"
     return f"<div class=cs-scroll><table class=cs-table><thead>{head}</thead><tbody>{rows}</tbody></table></div>{more}"
-
-
-def _size(ctx: Context, folder: str) -> tuple[int, int]:
-    """Return the bytes below a folder (hard links counted once) and how many entries it has."""
-    root = ctx.workspace.runs if folder == "runs" else ctx.workspace.datasets
-    seen: dict[tuple[int, int], int] = {}
-    for path in root.rglob("*"):
-        try:
-            facts = path.lstat()
-        except FileNotFoundError:  # a worker rotates its checkpoints while we look
-            continue
-        seen[(facts.st_dev, facts.st_ino)] = facts.st_blocks * 512
-    return sum(seen.values()), sum(1 for path in root.glob("[!.]*") if path.is_dir())
