@@ -21,6 +21,7 @@ from codex_space.hub.client import Hub
 from codex_space.hub.proof import prove
 from codex_space.jobs import away, references, resume_point
 from codex_space.jobs.process import adopt, read_identity
+from codex_space.services import after
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as rows
 from codex_space.store import runs as run_rows
@@ -221,6 +222,8 @@ def _why_held(ctx: Context, held: dict[tuple[str, int | None], str], run_id: str
         return "another run has asked for it"
     if job.spooled(step).exists():
         return "its upload is not over"
+    if run.state == "succeeded" and any(one["state"] in {"planned", "waiting"} for one in after.read(ctx, run)):
+        return "the export that follows its run is still to come"
     return held.get((run_id, step)) or held.get((run_id, None)) or ""
 
 

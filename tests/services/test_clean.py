@@ -249,6 +249,16 @@ def test_the_base_of_a_run_that_waits_is_held(ctx, sent, step):
     assert all("'second' needs it" in each.why for each in done.kept)
 
 
+def test_what_the_export_after_a_run_may_need_is_held_until_that_is_queued(ctx, sent):
+    runs_recipe = f"{RECIPE}after: [export]\nexport: {{gguf: [Q8_0]}}\n"
+    with ctx.db.transaction() as cursor:
+        cursor.execute("UPDATE runs SET recipe = ?", (runs_recipe,))
+    assert {each.why for each in clean(ctx).kept} == {"the export that follows its run is still to come"}
+    assert sent.checkpoint_steps() == [2, 4, 6]
+    durable.write_json(sent.after, {"error": "refused"})
+    assert len(clean(ctx).removed) == 3
+
+
 def test_what_an_export_or_an_evaluation_has_asked_for_is_held(ctx, sent):
     sent.asked(4).parent.mkdir()
     sent.asked(4).touch()
