@@ -9,7 +9,8 @@ import pytest
 
 from bench.dockerfile import DockerfileError, choose_sources, parse_dockerfile, read_base, read_ignored
 from bench.image import Image
-from bench.root import RootError, find_python
+from bench.image_start import list_processes
+from bench.root import Program, Root, RootError, find_python
 
 REPO = Path(__file__).parent.parent
 FROM = "FROM python:3.12-slim-bookworm\n"
@@ -184,3 +185,42 @@ def test_this_machine_s_python_is_found_by_its_version():
 def test_a_python_of_another_version_is_refused(named):
     with pytest.raises(RootError, match="--python"):
         find_python("3.99", named)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A root as its constructor leaves it, without what it asks of apt and pip."""
+    made = object.__new__(Root)
+    made.folder, made._machine, made._shown = tmp_path / "a root", tmp_path, []
+    made.environ_online = {"PIP_CERT": "/mnt/1"}
+    return made
+
+
+def test_a_command_runs_as_its_user_with_its_environment_alone(root):
+    words = root.command(Program(["tini", "--", "x y"], "user", "/app", {"A": "b c"}))
+    start = words.index("-i")
+    assert words[start:] == ["-i", "-C", "/app", "A=b c", "tini", "--", "x y"]
+    assert "--userspec=user" in words
+    assert "--pid" in words
+    assert not any("/mnt" in word or "PIP_CERT" in word for word in words)
+    assert f"'{root.folder}'/proc" in " ".join(words)  # a folder with a space is one word of the shell's
+
+
+def test_only_a_step_of_the_build_sees_this_machines_mirrors(root):
+    words = root.command(Program(["true"], is_online=True))
+    assert "PIP_CERT=/mnt/1" in words
+    assert "/mnt" in " ".join(words)
+
+
+def test_files_that_pips_settings_name_are_shown_below_mnt(root, tmp_path):
+    (tmp_path / "index/simple").mkdir(parents=True)
+    (tmp_path / "ca.crt").write_text("")
+    value = f"{tmp_path}/ca.crt file://{tmp_path}/index/simple https://a.test/simple /not/there"
+    assert root._show_files(value) == "/mnt/1 file:///mnt/2/simple https://a.test/simple /not/there"
+    assert root._shown == [tmp_path / "ca.crt", tmp_path / "index"]
+
+
+def test_the_processes_of_a_namespace_are_listed_with_who_they_are():
+    found = {one.pid: one for one in list_processes(os.getpid())}
+    assert found[os.getpid()].uids[0] == os.getuid()
+    assert list_processes(1 << 30) == []
