@@ -105,7 +105,7 @@ def _look(
     _require(not others, f"not all processes run as uid {UID}: {others}.")
     checks["processes"] = f"{len(processes)}, all of uid {UID}; 1 is tini"
     space = SimpleNamespace(port=port, provider=provider, provider_port=provider_port)
-    for name, who, wanted in (("nobody", None, 401), ("a stranger", STRANGER, 403), ("the owner", OWNER, 200)):
+    for name, who, wanted in (("nobody", None, 200), ("a stranger", STRANGER, 403), ("the owner", OWNER, 200)):
         person = Person(space)
         if who is not None:
             person.sign_in(who)

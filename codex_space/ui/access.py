@@ -101,7 +101,9 @@ def _not_allowed(settings: Settings, asked: Asked, actor: Actor) -> Refusal | No
         leave = f' <a href="{SIGN_OUT}">Sign out</a>' if settings.signs_in else ""
         return Refusal(403, f"{escape(actor.why)}{leave}")
     if settings.signs_in:
-        return Refusal(401, _ways_in(settings))
+        # the way in is a page like any other: the platform takes a Space whose / is no success for one that has not started
+        is_page = asked.path == "/" and asked.method in SAFE_METHODS
+        return Refusal(200 if is_page else 401, _ways_in(settings))
     return Refusal(401, "A password is needed; any user name will do.", asks_password=True)
 
 
