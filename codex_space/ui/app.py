@@ -12,6 +12,7 @@ from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import guard_events, looks
 from codex_space.ui.tabs import data, evaluate, export, playground, pretrain, runs, space, start, train
 from codex_space.ui.theme import make_html, widget
+from codex_space.ui.uploads import Uploads
 
 UPLOADS_LOOKED_AT_S, UPLOADS_KEPT_S = 3600, 86_400
 
@@ -24,7 +25,7 @@ class _SignedInPage(gr.Blocks):
         return True
 
 
-def build(ctx: Context, chat: Chat, tokens: TokenView, interruptions: Interruptions) -> gr.Blocks:
+def build(ctx: Context, chat: Chat, tokens: TokenView, interruptions: Interruptions, uploads: Uploads) -> gr.Blocks:
     """Lay out all tabs, then wire them, so that one tab may refer to another's components."""
     demo = (_SignedInPage if ctx.settings.signs_in else gr.Blocks)(
         title="codex_space",
@@ -58,7 +59,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView, interruptions: Interrupti
                 space_tab = space.layout(space_item, ctx)
         interrupted.wire(cards, interruptions)
         start.wire(start_tab, demo, ctx)
-        data.wire(data_tab, ctx)
+        data.wire(data_tab, ctx, uploads)
         train.wire(train_tab, demo, ctx, tokens)
         pretrain.wire(pretrain_tab, ctx)
         runs.wire(runs_tab, ctx, train_tab.text)

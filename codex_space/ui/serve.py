@@ -30,6 +30,7 @@ from codex_space.ui.live_routes import build_routes
 from codex_space.ui.me_route import me_route
 from codex_space.ui.metrics_route import metrics_route
 from codex_space.ui.theme import CSS, HEAD, make_theme
+from codex_space.ui.uploads import Uploads, UploadsMiddleware
 
 MAX_UPLOAD_SIZE = "4gb"
 NEVER = 1 << 60
@@ -96,7 +97,8 @@ def launch(ctx: Context) -> Page:
     """
     live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
     roles, interruptions = Roles(settings, ctx.clock), Interruptions(ctx)
-    demo = build(ctx, chat, tokens, interruptions)
+    uploads = Uploads()
+    demo = build(ctx, chat, tokens, interruptions, uploads)
     # on a Space Gradio's server would reload the source while it runs, which ends in a traceback without another package
     http_server.get_space = lambda: None  # ty: ignore[invalid-assignment]  # looked up at each start
     try:
@@ -123,7 +125,10 @@ def launch(ctx: Context) -> Page:
                     *build_routes(ctx, live),
                     interrupted_route(interruptions),
                 ],
-                "middleware": [Middleware(AccessMiddleware, settings=settings, roles=roles)],
+                "middleware": [
+                    Middleware(AccessMiddleware, settings=settings, roles=roles),
+                    Middleware(UploadsMiddleware, uploads=uploads),
+                ],
             },
         )
     except OSError as error:

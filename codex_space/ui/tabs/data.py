@@ -11,6 +11,7 @@ from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html, widget
+from codex_space.ui.uploads import Uploads
 from codex_space.ui.views import data as view
 from codex_space.ui.views.markup import render_empty
 
@@ -125,7 +126,7 @@ def layout() -> DataTab:
     )  # fmt: skip
 
 
-def wire(tab: DataTab, ctx: Context) -> None:
+def wire(tab: DataTab, ctx: Context, uploads: Uploads) -> None:
     """Connect adding, choosing, paging and deleting.
 
     The list is polled, and asks for the dataset it chose: no event at the page's start writes here, which a slow
@@ -136,7 +137,11 @@ def wire(tab: DataTab, ctx: Context) -> None:
         if not path:
             return _keep(tab)
         try:
-            return [*_added(view.render_kept(info := _import(ctx, Path(path)))), None, *show(ctx, info.name, 0)]
+            return [
+                *_added(view.render_kept(info := _import(ctx, uploads, Path(path)))),
+                None,
+                *show(ctx, info.name, 0),
+            ]
         except Refused as refused:
             return [*_added(refused.html), None, *show(ctx, chosen, 0)]
 
@@ -211,8 +216,8 @@ class Refused(Exception):  # noqa: N818  # an outcome to show, not a fault
         self.html = html
 
 
-def _import(ctx: Context, path: Path) -> datasets.DatasetInfo:
-    """Check the uploaded file, keep it as a dataset, and remove the upload either way."""
+def _import(ctx: Context, uploads: Uploads, path: Path) -> datasets.DatasetInfo:
+    """Check the uploaded file, keep it as a dataset, and let go of the upload either way."""
     try:
         found = datasets.inspect(path)
         if not found.is_good:
@@ -221,7 +226,7 @@ def _import(ctx: Context, path: Path) -> datasets.DatasetInfo:
     except CodexError as error:
         raise Refused(view.render_refused(error)) from error
     finally:
-        path.unlink(missing_ok=True)
+        uploads.read(path)
 
 
 def _added(html: str) -> list[object]:
