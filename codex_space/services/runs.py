@@ -1,5 +1,6 @@
 """Submit, list, stop, resume, rename, clone and delete runs."""
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 from codex_space.core import durable, scrub
 from codex_space.core.errors import RecipeError, RunError, TrainingError
-from codex_space.core.paths import new_run_id
+from codex_space.core.paths import JobDir, new_run_id
 from codex_space.core.recipe import (
     BaseRecipe,
     EvaluateRecipe,
@@ -57,9 +58,7 @@ def submit(
     checks.require_job(ctx, recipe)
     now = ctx.clock()
     kind = str(getattr(recipe, "kind", ""))
-    run_id = new_run_id(kind, now)
-    job = ctx.workspace.job(run_id)
-    job.root.mkdir(mode=0o700)
+    run_id, job = _make_folder(ctx, kind, now)
     durable.write_text(job.recipe, render_recipe(recipe))
     run = run_rows.insert_run(
         ctx.db,
@@ -298,6 +297,16 @@ def _refuse_secrets(text: str) -> None:
             "it holds a secret: a token, or the value of a variable that is one",
             cure="Take it out: recipes go into model cards. Workers get HF_READ_TOKEN from the environment.",
         )
+
+
+def _make_folder(ctx: Context, kind: str, now: float) -> tuple[str, JobDir]:
+    """Make the folder of a new run; of the many that may begin in one second no two get the same id."""
+    while True:
+        run_id = new_run_id(kind, now)
+        job = ctx.workspace.job(run_id)
+        with contextlib.suppress(FileExistsError):
+            job.root.mkdir(mode=0o700)
+            return run_id, job
 
 
 def _repo_id(recipe: BaseRecipe) -> str | None:

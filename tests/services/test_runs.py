@@ -33,6 +33,13 @@ def test_a_double_click_starts_one_run(ctx):
     assert sorted(folder.name for folder in ctx.workspace.runs.iterdir()) == sorted([first.id, other.id])
 
 
+def test_an_id_that_is_taken_is_drawn_anew(ctx, monkeypatch):
+    drawn = iter(["20260101-000000-sft-aaaa"] * 2 + ["20260101-000000-sft-bbbb"])
+    monkeypatch.setattr(runs, "new_run_id", lambda *_: next(drawn))
+    assert [runs.submit(ctx, RECIPE).id[-4:] for _ in range(2)] == ["aaaa", "bbbb"]
+    assert not list(drawn)
+
+
 def test_a_submitted_run_is_queued_with_its_recipe_in_its_folder(ctx):
     run = runs.submit(ctx, RECIPE, overrides=["lora.r=8"])
     assert run.state == "queued"
