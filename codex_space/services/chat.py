@@ -4,7 +4,8 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from codex_space.core import durable
@@ -21,6 +22,8 @@ from codex_space.services.models import list_gpus
 from codex_space.store import runs as run_rows
 
 MAX_NEW_TOKENS = 2048
+AT_ONCE = 16
+"""Answers that are written beside each other: each keeps what the model has read of its conversation in memory."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ChatDelta:
 
 
 class Chat:
-    """One warm worker for all visitors; questions wait for each other."""
+    """One warm worker for all visitors, who are answered beside each other as long as they ask the same model."""
 
     def __init__(self, ctx: Context) -> None:
         """Start nothing yet."""
@@ -51,7 +54,10 @@ class Chat:
         command = [sys.executable, "-m", "codex_space.work.chat"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
         self._loaded = ""
-        self._stopped = threading.Event()
+        self._turn = threading.Condition()
+        self._line: deque[object] = deque()  # who has not begun, first come first
+        self._num_answers = 0
+        self._waiting: dict[str, threading.Event] = {}  # by asker; set where that one's answer is to end
         self._has_gpu = bool(list_gpus())
 
     def sources(self, *, files: bool = False) -> list[ChatSource]:
@@ -77,44 +83,85 @@ class Chat:
         ref: str,
         messages: list[dict[str, str]],
         *,
+        asker: str = "",
         max_new_tokens: int = 256,
         temperature: float = 0.7,
         top_p: float = 0.95,
     ) -> Iterator[ChatDelta]:
         """Yield an answer piece by piece; leaving the loop stops the model.
 
+        Args:
+            ref: What to talk to, as `sources` names it.
+            messages: The conversation, its question last.
+            asker: Whoever may `stop` it: the page's session.
+            max_new_tokens: Longest answer.
+            temperature: 0 always takes the likeliest token.
+            top_p: Share of the likeliest tokens that are drawn from.
+
         Raises:
             ModelError: The model cannot be loaded, or its process died.
             RunError: There is no such run.
         """
         self._require_free_gpu()
-        self._stopped.clear()
         path = references.resolve_model(self._ctx.workspace, ref)
-        if self._loaded != path or self._worker.pid is None:
-            self._hold(path)
-            for _ in self._worker.ask("load", ref=path):
-                pass
-            self._loaded = path
-        if self._stopped.is_set():  # asked while the model was loading
-            yield ChatDelta("", done=True)
-            return
+        stopped = self._waiting[asker] = threading.Event()
         asked = {
             "messages": messages,
             "max_new_tokens": max(1, min(int(max_new_tokens), MAX_NEW_TOKENS)),
             "temperature": float(temperature),
             "top_p": float(top_p),
         }
-        for reply in self._worker.ask("generate", **asked):
-            if reply.get("done"):
-                yield ChatDelta("", True, int(reply.get("tokens", 0)), float(reply.get("tokens_per_s", 0.0)))
-            else:
-                yield ChatDelta(str(reply.get("text", "")))
+        try:
+            with self._loaded_meanwhile(path):
+                if stopped.is_set():  # asked while others had their turn or the model was loading
+                    yield ChatDelta("", done=True)
+                    return
+                for reply in self._worker.ask("generate", asker, **asked):
+                    if reply.get("done"):
+                        yield ChatDelta("", True, int(reply.get("tokens", 0)), float(reply.get("tokens_per_s", 0.0)))
+                        continue
+                    if stopped.is_set():  # perhaps just before the question was sent
+                        self._worker.stop(asker)
+                    yield ChatDelta(str(reply.get("text", "")))
+        finally:
+            if self._waiting.get(asker) is stopped:
+                del self._waiting[asker]
 
-    def stop(self) -> None:
-        """End the answer that is being written."""
-        self._stopped.set()
-        with contextlib.suppress(ModelError):
-            self._worker.stop()
+    @contextlib.contextmanager
+    def _loaded_meanwhile(self, path: str) -> Generator[None]:
+        """Keep that model loaded meanwhile; who wants another one waits until no answer is being written, and all later ones too."""
+        ticket = object()
+        with self._turn:
+            self._line.append(ticket)
+            try:
+                self._turn.wait_for(
+                    lambda: self._line[0] is ticket and (not self._num_answers or self._is_loaded(path))
+                )
+                if not self._is_loaded(path):
+                    self._loaded = ""
+                    self._hold(path)
+                    for _ in self._worker.ask("load", ref=path):
+                        pass
+                    self._loaded = path
+                self._num_answers += 1
+            finally:
+                self._line.remove(ticket)
+                self._turn.notify_all()
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._num_answers -= 1
+                self._turn.notify_all()
+
+    def _is_loaded(self, path: str) -> bool:
+        return self._loaded == path and self._worker.pid is not None
+
+    def stop(self, asker: str = "") -> None:
+        """End the answer that is being written for this asker, and nobody else's."""
+        if stopped := self._waiting.get(asker):
+            stopped.set()
+        self._worker.stop(asker)
 
     def release(self) -> None:
         """Unload the model, so that a run has the GPU to itself."""

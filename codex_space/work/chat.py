@@ -1,8 +1,8 @@
-"""A warm worker that keeps one model loaded and answers over its pipes, one JSON object a line.
+"""A warm worker that keeps one model loaded and answers over its pipes, one JSON object a line, several questions at once.
 
 Asked     {"id", "op": "load", "ref": FOLDER_OR_HUB_ID}
           {"id", "op": "generate", "messages": [...] or "prompt": TEXT, "max_new_tokens", "temperature", "top_p"}
-          {"op": "stop"}                           ends the answer that is being written
+          {"id", "op": "stop"}                     ends the answer to that question
 Answered  {"id", "text"} pieces, then {"id", "done": true, "tokens", "tokens_per_s"}; or {"id", "error": {what, where, cure}}
 
 It ends when its standard input closes, which a killed parent's does. (PR_SET_PDEATHSIG would not do: it fires when the
@@ -133,20 +133,28 @@ class Talker:
 
 
 class Server:
-    """Reads requests in a thread of its own, so that a stop is seen while an answer is written."""
+    """Reads requests in a thread of its own, so that a stop is seen while an answer is written.
+
+    Answers of one model are written beside each other, so that nobody waits for another's last word before the own first one;
+    a GGUF file, of which llama.cpp keeps one state, answers one after the other.
+    """
 
     def __init__(self, source: TextIO, sink: TextIO) -> None:
         """Take the two pipes."""
         self._source, self._sink = source, sink
-        self._requests: queue.Queue[tuple[Request, threading.Event] | None] = queue.Queue()
-        self._stop = threading.Event()
+        self._requests: queue.Queue[Request | None] = queue.Queue()
+        self._stops: dict[Any, threading.Event] = {}
+        self._writing = threading.Lock()
         self._talker: Talker | GgufModel | None = None
 
     def serve(self) -> None:
         """Answer until the input closes."""
         threading.Thread(target=self._read, name="read", daemon=True).start()
-        while (asked := self._requests.get()) is not None:
-            self._answer(*asked)
+        while (request := self._requests.get()) is not None:
+            if request.get("op") == "generate" and isinstance(self._talker, Talker):
+                threading.Thread(target=self._answer, args=(request,), name="answer").start()
+            else:
+                self._answer(request)
 
     def _read(self) -> None:
         for line in self._source:
@@ -157,24 +165,30 @@ class Server:
                 continue
             if not isinstance(request, dict):
                 continue
-            if request.get("op") == "stop":
-                self._stop.set()
-            else:
-                self._stop = threading.Event()  # one for each request: a stop that comes early is not lost
-                self._requests.put((request, self._stop))
-        self._stop.set()
+            number = request.get("id")
+            if request.get("op") != "stop":
+                self._stops[number] = (
+                    threading.Event()
+                )  # made here: a stop that comes before the first word is not lost
+                self._requests.put(request)
+            elif number in self._stops:
+                self._stops[number].set()
+        for stop in list(self._stops.values()):
+            stop.set()
         self._requests.put(None)
 
-    def _answer(self, request: Request, stop: threading.Event) -> None:
+    def _answer(self, request: Request) -> None:
         number = request.get("id")
         try:
-            for reply in self._replies(request, stop):
+            for reply in self._replies(request, self._stops[number]):
                 self._send({"id": number, **reply})
         except Exception as error:  # the person gets one sentence, the log the rest
             if not isinstance(error, CodexError):
                 log.exception("request %s failed", number)
             told = explain(error, where="chat")
             self._send({"id": number, "error": {"what": told.what, "where": told.where, "cure": told.cure}})
+        finally:
+            self._stops.pop(number, None)
 
     def _replies(self, request: Request, stop: threading.Event) -> Iterator[Request]:
         match request.get("op"):
@@ -190,8 +204,9 @@ class Server:
                 raise ModelError(f"{op!r} is not something the chat worker does")
 
     def _send(self, reply: Request) -> None:
-        self._sink.write(json.dumps(reply) + "\n")
-        self._sink.flush()
+        with self._writing:
+            self._sink.write(json.dumps(reply) + "\n")
+            self._sink.flush()
 
 
 def _open(ref: str) -> Talker | GgufModel:

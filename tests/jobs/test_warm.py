@@ -1,4 +1,4 @@
-"""The warm worker's side of the pipe: answers in order, stops, outlives a crash, leaves nothing behind."""
+"""The warm worker's side of the pipe: answers to each who asked, stops, outlives a crash, leaves nothing behind."""
 
 import os
 import sys
@@ -14,21 +14,22 @@ from codex_space.jobs.warm import WarmWorker
 # A real process that speaks the protocol; the model is a counter.
 SCRIPT = """
 import json, os, sys, threading, time
-stopped = threading.Event()
+stops = {}
 def say(**reply): sys.stdout.write(json.dumps(reply) + "\\n"); sys.stdout.flush()
 def count(n, to):
     for i in range(to):
-        if stopped.is_set(): break
+        if stops[n].is_set(): break
         say(id=n, text=f"{i} "); time.sleep(0.01)
     say(id=n, done=True, tokens=to, tokens_per_s=1.0)
 for line in sys.stdin:
     ask = json.loads(line)
-    if ask["op"] == "stop": stopped.set(); continue
-    stopped.clear()
+    if ask["op"] == "stop": stops[ask["id"]].set(); continue
+    stops[ask["id"]] = threading.Event()
     if ask["op"] == "count": threading.Thread(target=count, args=(ask["id"], ask["to"])).start()
     elif ask["op"] == "fail": say(id=ask["id"], error={"what": "no such model", "where": "x", "cure": "Train one."})
     elif ask["op"] == "crash": os.abort()
     elif ask["op"] == "leave": os._exit(3)
+    elif ask["op"] == "garble": print("{cut off", flush=True); say(id=ask["id"], done=True)
     elif ask["op"] == "noise": print("not json", file=sys.stderr); say(id=-1, text="stale"); say(id=ask["id"], done=True)
 """
 
@@ -82,7 +83,35 @@ def test_a_reader_who_leaves_in_the_middle_stops_the_model_and_harms_nobody(warm
     assert words(warm, 2) == ["0 ", "1 "]
 
 
-def test_two_askers_wait_for_each_other(warm):
+def test_a_stop_is_for_one_asker(warm):
+    hers, his = warm.ask("count", "she", to=100_000), warm.ask("count", "he", to=50)
+    next(hers), next(his)
+    warm.stop("she")
+    assert len(list(hers)) < 1000
+    assert len(list(his)) == 50
+
+
+def test_a_line_that_is_no_reply_harms_nobody(warm):
+    assert list(warm.ask("garble")) == [{"id": 1, "done": True}]
+
+
+def test_who_waits_while_it_is_closed_is_told(warm):
+    answer = warm.ask("count", to=100_000)
+    next(answer)
+    warm.close()
+    with pytest.raises(ModelError, match="unloaded"):
+        list(answer)
+    assert words(warm, 1) == ["0 "]
+
+
+def test_askers_are_answered_beside_each_other(warm):
+    long = warm.ask("count", to=100_000)
+    next(long)
+    assert words(warm, 3) == ["0 ", "1 ", "2 "]
+    long.close()
+
+
+def test_many_askers_get_their_own_answers(warm):
     results = []
     threads = [threading.Thread(target=lambda: results.append(words(warm, 20))) for _ in range(3)]
     for thread in threads:

@@ -123,6 +123,7 @@ def called(shown):
                 raise RuntimeError("reached")
 
             note.__dict__.update(inner.__dict__)
+            note.__annotations__ = inner.__annotations__  # by which Gradio knows what it is to hand over
             note.__wrapped__ = inner
             event.fn = guard._guarded(note, event)
             event.fn.__wrapped__ = inner

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from codex_space.core.errors import CodexError, ModelError
-from codex_space.services.chat import MAX_NEW_TOKENS, Chat, ChatSource
+from codex_space.services.chat import AT_ONCE, MAX_NEW_TOKENS, Chat, ChatSource
 from codex_space.ui.errors import message_of
 from codex_space.ui.theme import make_html
 from codex_space.ui.views.markup import render_empty
@@ -101,8 +101,14 @@ def layout(tab: gr.Tab, chat: Chat) -> PlaygroundTab:
 def wire(tab: PlaygroundTab, chat: Chat) -> None:
     """Connect sending, stopping and the list of models."""
 
-    def answer(
-        ref: str | None, text: str, history: Messages, max_new_tokens: float, temperature: float, top_p: float
+    def answer(  # noqa: PLR0913  # the inputs in their order
+        ref: str | None,
+        text: str,
+        history: Messages,
+        max_new_tokens: float,
+        temperature: float,
+        top_p: float,
+        request: gr.Request,
     ) -> Iterator[list[object]]:
         if not text.strip():
             yield [gr.skip() for _ in range(5)]
@@ -116,7 +122,12 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
             if not ref:
                 raise ModelError("no model is chosen", cure="Choose one above.")
             for delta in chat.stream(
-                ref, asked, max_new_tokens=int(max_new_tokens), temperature=temperature, top_p=top_p
+                ref,
+                asked,
+                asker=request.session_hash or "",
+                max_new_tokens=int(max_new_tokens),
+                temperature=temperature,
+                top_p=top_p,
             ):
                 parts.append(delta.text)
                 if delta.done:
@@ -139,6 +150,9 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
             *_busy(False),
         ]
 
+    def stop(request: gr.Request) -> None:
+        chat.stop(request.session_hash or "")
+
     def list_models(chosen: str | None) -> list[object]:
         found = chat.sources(files=True)
         known = [source.ref for source in found]
@@ -149,17 +163,16 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
 
     inputs = [tab.source, tab.text, tab.history, tab.max_new_tokens, tab.temperature, tab.top_p]
     outputs = [tab.log, tab.text, tab.history, tab.send, tab.stop]
-    # One question at a time for all visitors: they share one loaded model.
     gr.on(
         [tab.send.click, tab.text.submit],
         answer,
         inputs,
         outputs,
         show_progress="hidden",
-        concurrency_limit=1,
+        concurrency_limit=AT_ONCE,
         api_visibility="private",
     )
-    tab.stop.click(chat.stop, None, None, show_progress="hidden", concurrency_limit=None, api_visibility="private")
+    tab.stop.click(stop, None, None, show_progress="hidden", concurrency_limit=None, api_visibility="private")
     gr.on(
         [tab.clear.click, tab.log.clear, tab.source.input],
         lambda: ([], []),
