@@ -18,8 +18,8 @@ NAMES = (
     "export",
     "stdlib",
 )
-WHEN_NAMED = ("gpu", "soak", "chaos", "pretraining", "image")
-"""Wants a GPU; takes ten minutes; twenty; an hour with all its parts; wants root and debootstrap."""
+WHEN_NAMED = ("gpu", "soak", "chaos", "pretraining", "image", "people")
+"""Wants a GPU; takes ten minutes; twenty; an hour with all its parts; wants root and debootstrap; seven minutes, and the tests' Hub."""
 
 
 def main(names: list[str]) -> int:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,23 @@ def clean_environ() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def served_page(workspace: Path) -> Iterator[tuple[str, psutil.Process, float]]:
-    """Yield (address, process, seconds until the page answered) of a page on that workspace."""
+def served_page(
+    workspace: Path, *, environ: Mapping[str, str] | None = None, log: Path | None = None
+) -> Iterator[tuple[str, psutil.Process, float]]:
+    """Yield (address, process, seconds until the page answered) of a page on that workspace.
+
+    Args:
+        workspace: Made where it is not there.
+        environ: What its environment holds beside `clean_environ`.
+        log: Takes what it says; a pipe that nobody reads would stop it.
+    """
     port = free_port()
     command = [sys.executable, "-m", "codex_space", "serve", "--port", str(port), "--workspace", str(workspace)]
     started = time.monotonic()
-    process = subprocess.Popen(
-        command, env=clean_environ(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPO
-    )
+    with (log or Path(os.devnull)).open("ab") as said:
+        process = subprocess.Popen(
+            command, env={**clean_environ(), **(environ or {})}, stdout=said, stderr=said, cwd=REPO
+        )
     address = f"http://127.0.0.1:{port}"
     try:
         while True:
