@@ -21,11 +21,14 @@ def update(args: argparse.Namespace) -> int:
             _print(found)
         if args.dry_run or not found.files:
             return _end(args, found)
+        if args.drain and found.space_id != ctx.settings.space_id:
+            cure = "Update it from its own Space tab."
+            raise WorkspaceError("only the Space itself can save what runs in it", where=found.space_id, cure=cure)
+        if not args.yes and not _agrees(ctx, found):
+            raise WorkspaceError("nothing was changed", where=found.space_id, cure="--yes does it without asking.")
         if args.drain:
             leaving.drain(ctx)
             print("What runs here is saved and stopped; `codex-space space stay` takes that back.", file=sys.stderr)
-        if not args.yes and not _agrees(ctx, found):
-            raise WorkspaceError("nothing was changed", where=found.space_id, cure="--yes does it without asking.")
         commit = updates.take(ctx, found, args.own)
     return _end(args, found, commit)
 

@@ -48,7 +48,12 @@ def leave(ctx: Context, to: str) -> dict[str, Any]:
 
 
 def drain(ctx: Context) -> dict[str, Any]:
-    """Save and stop what runs here and let nothing new begin, until the Space is updated or `stay` takes it back."""
+    """Save and stop what runs here and let nothing new begin, until the Space is updated or `stay` takes it back.
+
+    Raises:
+        WorkspaceError: This is not a Space.
+    """
+    space.find_space(ctx)
     return _wish(ctx, UPDATE, "Saved and stopped: the Space is updated.")
 
 

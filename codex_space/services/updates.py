@@ -26,7 +26,9 @@ MAX_CHANGES = 1_000
 MAX_BYTES = 200 << 20
 SHOWN = 20
 _TITLE = re.compile(r"Update from (?P<origin>[\w.-]+/[\w.-]+) at (?P<commit>[0-9a-f]{40})")
-_DRAIN = "`codex-space space update --drain` (or the box on the page) saves and stops them first; then update."
+_DRAIN = (
+    "`codex-space space update --drain` (on the page: Save and stop what runs) saves them; update once they have ended."
+)
 
 Kind = Literal["added", "changed", "deleted"]
 Own = Literal["", "keep", "overwrite"]
@@ -100,6 +102,8 @@ def look(ctx: Context, *, space_id: str = "", origin: str = "") -> Update:
         if base
         else ["The history does not say which version this copy has: all that differs counts as changed here."]
     )
+    if found != ctx.settings.space_id:
+        notes.append("What runs in that Space ends with its restart; an update from its own Space tab saves it first.")
     if README in theirs:
         old = _read_readme(hub, origin, base, before) if base else _Readme("", "")
         new = _read_readme(hub, origin, origin_commit, theirs)

@@ -289,6 +289,24 @@ def test_the_command_says_asks_and_updates(ctx, hub, capsys):
     assert "has all of" in capsys.readouterr().out
 
 
+def test_the_command_drains_its_own_space_only_and_only_after_a_yes(ctx, hub, capsys, monkeypatch):
+    put(hub, ORIGIN, app_py="two")
+    assert main(["space", "update", "--drain"]) == 1
+    assert leaving.wished(ctx) is None
+    run = runs.insert_run(ctx.db, id="a", name="a", kind="sft", recipe="", repo_id=None, now=1.0)
+    for state in ("preflight", "running"):
+        runs.change_state(ctx.db, run.id, state, now=2.0)
+    assert main(["space", "update", "--drain", "--yes"]) == 1
+    assert "update once they have ended" in capsys.readouterr().err
+    assert leaving.wished(ctx)["to"] == "update"
+    assert main(["space", "stay"]) == 0
+    monkeypatch.setenv("SPACE_ID", "lab/another")
+    assert main(["space", "update", "--space", COPY, "--from", ORIGIN, "--drain", "--yes"]) == 1
+    assert "only the Space itself" in capsys.readouterr().err
+    assert leaving.wished(ctx) is None
+    assert hub.state.files("spaces", COPY)["app.py"] == b"one"
+
+
 def test_a_title_cannot_move_the_terminals_cursor(ctx, hub, capsys):
     put(hub, ORIGIN, app_py="two")
     repo = hub.repo(ORIGIN, "spaces")
