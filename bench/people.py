@@ -42,6 +42,8 @@ LIVE_SHARE = 0.7
 POLLS_PER_S = 100.0
 """What 200 pages ask for at the server's own pace: each its run and the overview once in four seconds."""
 WARM_UP_SHARE = 0.3
+OPENED_S = 10.0
+"""So long everybody has had the page and its Playground open before the first act."""
 TIMEOUT_S = 120.0
 LOOK_S = 0.05
 GOAL_S = 2.0
@@ -177,7 +179,7 @@ async def _act(space: _Space, ledger: Ledger, talker: str, watched: str, people:
         begin, ends = asyncio.Event(), [0.0]
         persons = [Person(browser, page, ledger, model, number) for number, browser in enumerate(browsers)]
         tasks = [asyncio.create_task(person.live(begin, lambda: time.monotonic() > ends[0])) for person in persons]
-        await asyncio.sleep(1)  # everybody has opened the page and waits
+        await asyncio.sleep(OPENED_S)
         ends[0] = time.monotonic() + act_s
         begin.set()
         await asyncio.sleep(act_s * LIVE_SHARE)

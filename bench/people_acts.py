@@ -87,6 +87,8 @@ class Person:
         """Act with pauses to think between; the first act is at the same moment as everybody's."""
         page_key = self._page.filling(self._page.of("train-go", "click")[0].inputs[0])
         await self._browser.send(page_key, [])  # what a page does when it opens
+        for event in self._page.of("playground-tab", "select"):
+            await self._browser.send(event, self._page.values(event))
         acts = [self._upload_shared, self._upload, self._start, self._chat]
         await begin.wait()
         await self._do(acts[self._number % len(acts)])

@@ -42,7 +42,7 @@ class WarmWorker:
     """One process for any number of threads."""
 
     def __init__(self, command: list[str], environ: Mapping[str, str], log: Path) -> None:
-        """Remember how to start it; nothing runs until the first question."""
+        """Remember how to start it; nothing runs until then or the first question."""
         self._command, self._environ, self._log = command, dict(environ), log
         self._child: _Child | None = None
         self._lock = threading.Lock()
@@ -53,6 +53,15 @@ class WarmWorker:
         """The live process, None where there is none."""
         child = self._child
         return child.process.pid if child and child.process.poll() is None else None
+
+    def start(self) -> None:
+        """Start the process, so that the first question need not wait for what it imports.
+
+        Raises:
+            ModelError: It cannot be started.
+        """
+        with self._lock:
+            self._started()
 
     def ask(self, op: str, asker: str = "", **fields: Any) -> Iterator[Reply]:  # noqa: ANN401  # any JSON value
         """Send one request and yield its replies up to the one that says `done`; leaving the loop stops it.

@@ -53,7 +53,7 @@ class Chat:
         environ = worker_environ(ctx.settings.environ, num_threads=len(os.sched_getaffinity(0)), offline=False)
         command = [sys.executable, "-m", "codex_space.work.chat"]
         self._worker = WarmWorker(command, environ, ctx.workspace.root / "chat.log")
-        self._loaded = ""
+        self._loaded: tuple[str, int | None] = "", None  # what, and in which process
         self._turn = threading.Condition()
         self._line: deque[object] = deque()  # who has not begun, first come first
         self._num_answers = 0
@@ -138,11 +138,11 @@ class Chat:
                     lambda: self._line[0] is ticket and (not self._num_answers or self._is_loaded(path))
                 )
                 if not self._is_loaded(path):
-                    self._loaded = ""
+                    self._loaded = "", None
                     self._hold(path)
                     for _ in self._worker.ask("load", ref=path):
                         pass
-                    self._loaded = path
+                    self._loaded = path, self._worker.pid
                 self._num_answers += 1
             finally:
                 self._line.remove(ticket)
@@ -155,7 +155,12 @@ class Chat:
                 self._turn.notify_all()
 
     def _is_loaded(self, path: str) -> bool:
-        return self._loaded == path and self._worker.pid is not None
+        return self._loaded == (path, self._worker.pid)
+
+    def prepare(self) -> None:
+        """Start the worker because somebody may ask soon; no model is loaded."""
+        with contextlib.suppress(ModelError):  # whoever asks is told
+            self._worker.start()
 
     def stop(self, asker: str = "") -> None:
         """End the answer that is being written for this asker, and nobody else's."""
@@ -166,7 +171,7 @@ class Chat:
     def release(self) -> None:
         """Unload the model, so that a run has the GPU to itself."""
         self._worker.close()
-        self._loaded = ""
+        self._loaded = "", None
         self._ctx.workspace.chatting(os.getpid()).unlink(missing_ok=True)
 
     close = release
@@ -174,7 +179,7 @@ class Chat:
     def make_way(self) -> None:
         """Unload the model where a run is about to take, or has taken, the GPU."""
         if (
-            self._loaded
+            self._loaded[0]
             and self._has_gpu
             and run_rows.count_runs(self._ctx.db, states=tuple(run_rows.ACTIVE), place="local")
         ):

@@ -84,6 +84,22 @@ def test_nobody_waits_for_the_end_of_anothers_answer(chat):
     assert loads(chat) == ["one\n"]
 
 
+def test_it_is_ready_before_the_first_question_and_once(chat):
+    chat.prepare()
+    pid = chat._worker.pid
+    assert pid
+    chat.prepare()
+    assert words(ask(chat, "one", "she", most=1)) == ["one0"]
+    assert chat._worker.pid == pid
+
+
+def test_a_worker_that_cannot_start_is_told_to_who_asks_not_to_who_looks(chat, tmp_path):
+    chat._worker = WarmWorker(["/no/such/program"], {}, tmp_path / "chat.log")
+    chat.prepare()
+    with pytest.raises(ModelError, match="could not be started"):
+        words(ask(chat, "one", "she"))
+
+
 def test_a_stop_ends_ones_own_answer_only(chat):
     hers, his = ask(chat, "one", "she"), ask(chat, "one", "he", most=300)
     next(hers), next(his)
@@ -125,6 +141,7 @@ def test_a_process_that_dies_takes_all_its_answers_along_and_the_next_question_l
     for answer in (ask(chat, "one", "he", text="die"), hers):
         with pytest.raises(ModelError, match="with code 3"):
             words(answer)
+    chat.prepare()  # a new process has no model yet
     assert words(ask(chat, "one", "she", most=1)) == ["one0"]
     assert loads(chat) == ["one\n", "one\n"]
 

@@ -155,6 +155,8 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
 
     def list_models(chosen: str | None) -> list[object]:
         found = chat.sources(files=True)
+        if found:
+            chat.prepare()
         known = [source.ref for source in found]
         # A known choice is left alone: a link may be setting it at this moment.
         keep = chosen in known or not known
