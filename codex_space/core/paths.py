@@ -129,6 +129,11 @@ class JobDir:
         return self.root / "announced.json"
 
     @property
+    def card(self) -> Path:
+        """For which end of the run its card on the Hub was last brought up to date (JSON)."""
+        return self.root / "card.json"
+
+    @property
     def after(self) -> Path:
         """What became of the export that was to come after the run (JSON)."""
         return self.root / "after.json"

@@ -1,60 +1,70 @@
 """Write the model card that goes up with each checkpoint; never a token, never a path of this machine."""
 
-import re
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
-
-import yaml
 
 from codex_space.core import scrub
 from codex_space.core.hub_names import looks_like_repo_id
+from codex_space.core.origin import Origin
 from codex_space.core.recipe import RewardRecipe, TrainingRecipe
-from codex_space.core.yaml_text import parse_yaml
+from codex_space.core.sharing import last_part
+from codex_space.hub import card_parts
+from codex_space.hub.card_parts import code, front_matter, plain
 from codex_space.hub.manifest import Manifest
 
-_LOCAL = re.compile(r"(/|~|\.{1,2}[/\\]|[A-Za-z]:[/\\]|\\\\|file:)")
+NO_ORIGIN = Origin()
 
 
-def render_card(recipe: TrainingRecipe, manifest: Manifest, *, repo_id: str, recipe_text: str) -> str:
-    """Return the README of a model repository at this checkpoint; equal input gives equal text."""
-    front = yaml.safe_dump(_front_matter(recipe, manifest), sort_keys=False, allow_unicode=True)
-    metrics = "\n".join(f"| {name} | {value:.6g} |" for name, value in sorted(manifest.metrics.items()))
-    table = f"\n| Metric | Value |\n|---|---|\n{metrics}\n" if metrics else ""
-    return scrub.clean(
-        f"---\n{front}---\n\n# {_title(recipe, repo_id)}\n\n{_sentence(recipe, manifest)}\n{table}\n"
-        f"## Use it\n\n```python\n{_snippet(recipe, manifest, repo_id)}\n```\n\n"
-        f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
-        f"the optimizer of the newest one, so that training can go on.\n\n"
-        f"## How it was trained\n\n```yaml\n{recipe_text.strip()}\n```\n"
-    )
+def render_card(
+    recipe: TrainingRecipe,
+    manifest: Manifest,
+    *,
+    repo_id: str,
+    recipe_text: str,
+    origin: Origin = NO_ORIGIN,
+    usd: float | None = None,
+) -> str:
+    """Return the README of a model repository at this checkpoint; equal input gives equal text.
 
-
-def share_recipe(text: str) -> str:
-    """Return a recipe's text with paths of this machine cut to their last part; all else stays as written.
-
-    Raises:
-        RecipeError: The text is not YAML.
+    `usd` is what the run has cost so far on machines that are paid for, None where nothing was paid.
     """
-    for value in sorted(_strings(parse_yaml(text)), key=len, reverse=True):
-        if _LOCAL.match(value):
-            text = text.replace(value, _last_part(value))
-    return scrub.clean(text)
+    front = front_matter(_front_matter(recipe, manifest, origin, repo_id))
+    metrics = "\n".join(f"| {plain(name)} | {value:.6g} |" for name, value in sorted(manifest.metrics.items()))
+    cost = (("Cost", f"${usd:,.2f} by the time this was pushed"),) if usd else ()
+    parts = [
+        f"{front}\n# {plain(_title(recipe, repo_id))}\n",
+        f"{_sentence(recipe, manifest)}\n",
+        f"| Metric | Value |\n|---|---|\n{metrics}\n" if metrics else "",
+        card_parts.render_sources(origin),
+        card_parts.render_scores(origin, "Of this run's checkpoint at optimizer step"),
+        f"## Use it\n\n{card_parts.block(_snippet(recipe, manifest, repo_id), 'python')}\n\n"
+        f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
+        f"the optimizer of the newest one, so that training can go on.\n",
+        card_parts.render_training(origin, recipe_text, cost),
+    ]
+    return scrub.clean("\n".join(part for part in parts if part))
 
 
-def _front_matter(recipe: TrainingRecipe, manifest: Manifest) -> dict[str, Any]:
+def _front_matter(recipe: TrainingRecipe, manifest: Manifest, origin: Origin, repo_id: str) -> dict[str, Any]:
     adapter = _is_adapter(manifest)
     tags = ["codex-space", recipe.__class__.__name__.removesuffix("Recipe").lower()]
     task = "text-classification" if _scores(recipe) else "text-generation"
     front: dict[str, Any] = {"library_name": "peft" if adapter else "transformers", "pipeline_tag": task}
-    base = _model_reference(recipe)
-    if looks_like_repo_id(base):
-        front["base_model"] = base
-        front["base_model_relation"] = "adapter" if adapter else "finetune"
+    if origin.recipe_text:
+        front |= card_parts.licence_front(origin)
+    base = _base(recipe, origin)
+    if base:
+        front |= {"base_model": base, "base_model_relation": "adapter" if adapter else "finetune"}
     datasets = sorted({row.path for row in recipe.datasets if looks_like_repo_id(row.path)})
-    if datasets:
-        front["datasets"] = datasets
+    front |= card_parts.dataset_front(origin) or ({"datasets": datasets} if datasets else {})
     front["tags"] = [*tags, "lora"] if adapter else tags
-    return front
+    return front | card_parts.model_index(_title(recipe, repo_id), origin.scores)
+
+
+def _base(recipe: TrainingRecipe, origin: Origin) -> str:
+    """Return the base model's Hub id, also where the run goes on from another run's result."""
+    ref = getattr(getattr(recipe, "model", None), "model_name_or_path", "")
+    known = ref if looks_like_repo_id(ref) else origin.model.id if origin.model else ""
+    return known if looks_like_repo_id(known) else ""
 
 
 def _title(recipe: TrainingRecipe, repo_id: str) -> str:
@@ -62,11 +72,12 @@ def _title(recipe: TrainingRecipe, repo_id: str) -> str:
 
 
 def _sentence(recipe: TrainingRecipe, manifest: Manifest) -> str:
-    base = _model_reference(recipe)
+    ref = getattr(getattr(recipe, "model", None), "model_name_or_path", "")
+    base = ref if looks_like_repo_id(ref) else ""
     what = "A LoRA adapter" if _is_adapter(manifest) else "A reward model" if _scores(recipe) else "A language model"
-    origin = f" of [{base}](https://huggingface.co/{base})" if looks_like_repo_id(base) else ""
-    sources = ", ".join(f"`{_last_part(row.path)}`" for row in recipe.datasets)
-    told = f"{what}{origin}, trained on {sources}, at optimizer step {manifest.step} ({manifest.kind})."
+    origin = f" of [{plain(base)}](https://huggingface.co/{base})" if base else ""
+    sources = ", ".join(code(last_part(row.path)) for row in recipe.datasets)
+    told = f"{what}{origin}, trained on {sources}, at optimizer step {manifest.step} ({plain(manifest.kind)})."
     scores = " It gives an answer one number, higher for the better one; it is not for chatting."
     return told + scores if _scores(recipe) else told
 
@@ -90,21 +101,3 @@ def _snippet(recipe: TrainingRecipe, manifest: Manifest, repo_id: str) -> str:
 
 def _is_adapter(manifest: Manifest) -> bool:
     return "adapter_config.json" in manifest.files
-
-
-def _model_reference(recipe: TrainingRecipe) -> str:
-    model = getattr(recipe, "model", None)
-    return model.model_name_or_path if model is not None else ""
-
-
-def _last_part(value: str) -> str:
-    if not _LOCAL.match(value):
-        return value
-    return PureWindowsPath(value).name if "\\" in value else PurePosixPath(value).name or "local"
-
-
-def _strings(value: Any) -> list[str]:  # noqa: ANN401  # walks any YAML value
-    if isinstance(value, str):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return [text for item in items for text in _strings(item)]

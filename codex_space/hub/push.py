@@ -1,10 +1,11 @@
 """Push one checkpoint as one commit and one tag, then prove by hashes that it arrived."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from codex_space.core.errors import CodexError, HubBusyError, HubError
 from codex_space.core.paths import MANIFEST
+from codex_space.hub.card_parts import CURVES
 from codex_space.hub.client import Hub
 from codex_space.hub.manifest import (
     RESUME_PREFIX,
@@ -22,7 +23,7 @@ CARD = "README.md"
 RECIPE = "recipe.yaml"
 
 
-def push_checkpoint(
+def push_checkpoint(  # noqa: PLR0913  # by keyword
     hub: Hub,
     folder: Path,
     *,
@@ -30,10 +31,11 @@ def push_checkpoint(
     card: str,
     recipe_text: str,
     with_resume: bool,
+    curves: str = "",
 ) -> str:
     """Push a complete checkpoint folder and return the commit that its tag step-N points at.
 
-    Root: weights or adapter, tokenizer, card, manifest, recipe. resume/: what an exact resume needs besides, of the
+    Root: weights or adapter, tokenizer, card with its image, manifest, recipe. resume/: what an exact resume needs besides, of the
     newest checkpoint only. Safe to repeat after a crash at any point; an equal commit is not made twice.
 
     Raises:
@@ -42,7 +44,8 @@ def push_checkpoint(
         HubError: Refused, or the Hub holds other bytes than were sent.
     """
     manifest = read_manifest(folder)
-    files = _collect(folder, manifest, card=card, recipe_text=recipe_text, with_resume=with_resume)
+    texts = {CARD: card, RECIPE: recipe_text, **({CURVES: curves} if curves else {})}
+    files = _collect(folder, manifest, texts, with_resume=with_resume)
     tag = f"step-{manifest.step}"
     tagged = hub.tags(repo_id).get(tag)
     if tagged and not differences(files, hub.tree(repo_id, tagged)):
@@ -69,16 +72,36 @@ def push_checkpoint(
     return commit
 
 
-def _collect(
-    folder: Path, manifest: Manifest, *, card: str, recipe_text: str, with_resume: bool
-) -> dict[str, LocalFile]:
+def push_card(hub: Hub, repo_id: str, run_id: str, render: Callable[[Manifest], tuple[str, str]]) -> bool:
+    """Push a run's card anew where what it says has changed since its newest checkpoint; say whether it had.
+
+    `render` returns card and curves for the checkpoint that the repository holds. Another run's is left alone.
+
+    Raises:
+        HubBusyError: Worth another try.
+        HubError: Refused.
+    """
+    head = hub.head(repo_id)
+    remote = hub.tree(repo_id, head)
+    manifest = _remote_manifest(hub, repo_id, head, remote)
+    if manifest is None or manifest.run_id != run_id:
+        return False
+    card, curves = render(manifest)
+    files = {name: hash_file(text.encode()) for name, text in ((CARD, card), (CURVES, curves)) if text}
+    if not differences(files, remote):
+        return False
+    changed = {path: local.source for path, local in files.items()}
+    hub.commit(repo_id, Change(f"card of step {manifest.step}", parent=head, files=changed))
+    return True
+
+
+def _collect(folder: Path, manifest: Manifest, texts: Mapping[str, str], *, with_resume: bool) -> dict[str, LocalFile]:
     files = {name: check_file(folder / name, fact) for name, fact in manifest.loadable_files.items()}
     if with_resume:
         for name in manifest.resume_files:
             files[RESUME_PREFIX + name] = check_file(folder / name, manifest.files[name])
     files[MANIFEST] = hash_file((folder / MANIFEST).read_bytes())
-    files[CARD] = hash_file(card.encode())
-    files[RECIPE] = hash_file(recipe_text.encode())
+    files |= {name: hash_file(text.encode()) for name, text in texts.items()}
     return files
 
 

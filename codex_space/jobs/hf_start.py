@@ -7,14 +7,16 @@ second Job, since the first is found by its labels.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from codex_space.core import sources
 from codex_space.core.errors import HubError
 from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.core.sharing import share_recipe
 from codex_space.data.sources import fetch_key, is_hub_id
-from codex_space.hub.cards import share_recipe
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import fetch_dataset_files, push_rows
 from codex_space.hub.jobs import ATTEMPT_LABEL, RUN_LABEL, JobRequest, JobsHub, JobState
+from codex_space.hub.licences import read_source
 from codex_space.jobs.launch import READ_TOKEN
 from codex_space.store.runs import Run
 
@@ -67,10 +69,12 @@ def prepare_here(hub: Hub, workspace: Workspace, job: JobDir, recipe: BaseRecipe
 
     fetched = {}
     if not (job.rows / PREPARED).is_file():
+        sources.note_local(job, recipe.sources)
         for number, each in enumerate(section for section in recipe.sources if is_hub_id(section.path)):
             into = job.root / "cache" / f"source-{number}"
-            key = fetch_key(each)
-            fetched[key] = fetch_dataset_files(hub, each.path, each.name, each.split, each.revision, into)
+            key, source = fetch_key(each), read_source(hub, each.path, each.revision, "dataset")
+            fetched[key] = fetch_dataset_files(hub, each.path, each.name, each.split, source.revision, into)
+            sources.note(job, datasets=[source])
     prepare_rows(recipe, workspace.root, job.rows, fetched)
 
 

@@ -9,14 +9,18 @@ from pathlib import Path
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, WorkspaceError
+from codex_space.core.origin import Origin
 from codex_space.core.paths import MANIFEST, JobDir, Workspace
 from codex_space.core.recipe import ExportRecipe, TrainingRecipe, parse_recipe
 from codex_space.core.sections import HubSection
-from codex_space.hub.cards import render_card, share_recipe
+from codex_space.core.sharing import share_recipe
+from codex_space.grade.origin import read_origin
+from codex_space.hub.card_parts import render_curves
+from codex_space.hub.cards import NO_ORIGIN, render_card
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import push_rows
-from codex_space.hub.manifest import read_manifest
-from codex_space.hub.push import CARD, push_checkpoint
+from codex_space.hub.manifest import Manifest, read_manifest
+from codex_space.hub.push import CARD, push_card, push_checkpoint
 from codex_space.jobs.spool import has_resume_state, remove_spooled, spooled_steps, thin
 from codex_space.store.checkpoints import (
     Checkpoint,
@@ -26,12 +30,15 @@ from codex_space.store.checkpoints import (
     reset_uploading,
     set_upload,
 )
+from codex_space.store.costs import by_run
 from codex_space.store.db import Database
-from codex_space.store.runs import Run, read_run
+from codex_space.store.evaluations import of_writer
+from codex_space.store.runs import FINAL, Run, list_runs, read_run
 
 _log = logging.getLogger(__name__)
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
+CARDS_EVERY_S, CARDS_OF_RUNS = 10.0, 50
 
 
 def wait_s(num_tries: int) -> float:
@@ -49,6 +56,8 @@ class Uploader:
         self._db, self._workspace, self._hub_factory = db, workspace, hub_factory
         self._spool_budget_bytes = spool_budget_bytes
         self._has_taken_over = False
+        self._carded: set[tuple[str, float | None]] = set()
+        self._next_cards_at = 0.0
 
     def step(self, now: float) -> bool:
         """Try the next due upload, if any; return whether there was one. Only the workspace's owner calls this."""
@@ -59,6 +68,8 @@ class Uploader:
         due = due_uploads(self._db, now)
         if due:
             self._attempt(due[0], now)
+        else:
+            self._bring_cards_up_to_date(now)
         return bool(due)
 
     def _attempt(self, row: Checkpoint, now: float) -> None:
@@ -99,15 +110,66 @@ class Uploader:
         if section.keep_rows:
             _push_rows_once(hub, job, section.repo_id, row.run_id)
         there = [other.step for other in list_checkpoints(self._db, row.run_id) if other.upload == "uploaded"]
-        text = share_recipe(run.recipe)
+        card, curves = self._render(run, recipe, section, read_manifest(folder))
         return push_checkpoint(
             hub,
             folder,
             repo_id=section.repo_id,
-            card=_card(recipe, job, folder, section, text),
-            recipe_text=text,
+            card=card,
+            recipe_text=share_recipe(run.recipe),
             with_resume=row.step >= max(there, default=0) and has_resume_state(folder),
+            curves=curves,
         )
+
+    def _render(
+        self, run: Run, recipe: TrainingRecipe | ExportRecipe, section: HubSection, manifest: Manifest
+    ) -> tuple[str, str]:
+        """Return card and curves; an export's card the worker wrote, with what was proven of each file."""
+        job = self._workspace.job(run.id)
+        if isinstance(recipe, ExportRecipe):
+            return (job.export / CARD).read_text(encoding="utf-8"), ""
+        origin, usd = _origin(job, manifest.step), by_run(self._db, (run.id,)).get(run.id)
+        text = share_recipe(run.recipe)
+        card = render_card(recipe, manifest, repo_id=section.repo_id, recipe_text=text, origin=origin, usd=usd)
+        return card, render_curves(origin.losses, origin.eval_losses)
+
+    def _bring_cards_up_to_date(self, now: float) -> None:
+        """Once a run has ended and its last answers are graded, its card says so: they come after the checkpoint went up."""
+        if now < self._next_cards_at:
+            return
+        self._next_cards_at = now + CARDS_EVERY_S
+        for run in list_runs(self._db, limit=CARDS_OF_RUNS, states=tuple(FINAL), place="local"):
+            if run.repo_id and (run.id, run.ended_at) not in self._carded and self._has_new_scores(run):
+                self._push_card(run, now)
+
+    def _has_new_scores(self, run: Run) -> bool:
+        job = self._workspace.job(run.id)
+        rows = of_writer(self._db, run.id)
+        left = any(row.upload in {"queued", "uploading"} for row in list_checkpoints(self._db, run.id))
+        if left or any(row.state == "waiting" for row in rows):
+            return False
+        is_told = (durable.read_json(job.card) or {}).get("ended_at") == run.ended_at
+        if is_told or not any(row.state == "done" for row in rows):
+            self._carded.add((run.id, run.ended_at))
+            return False
+        return True
+
+    def _push_card(self, run: Run, now: float) -> None:
+        job = self._workspace.job(run.id)
+        try:
+            recipe, section = _pushing_recipe(run)
+            push_card(
+                self._hub_factory(), section.repo_id, run.id, lambda found: self._render(run, recipe, section, found)
+            )
+        except HubBusyError as error:
+            _log.info("the card of %s waits: %s", run.id, error)
+            self._next_cards_at = now + LONGEST_WAIT_S
+            return
+        except (CodexError, OSError) as error:
+            _log.warning("the card of %s stays as it is: %s", run.id, error)
+        if job.root.is_dir():
+            durable.write_json(job.card, {"ended_at": run.ended_at})
+        self._carded.add((run.id, run.ended_at))
 
     def _take_over(self) -> None:
         """Queue what an earlier owner was busy with; delete what it proved to be on the Hub and could not delete."""
@@ -120,10 +182,13 @@ class Uploader:
                 remove_spooled(job, step)
 
 
-def _card(recipe: TrainingRecipe | ExportRecipe, job: JobDir, folder: Path, section: HubSection, text: str) -> str:
-    if isinstance(recipe, ExportRecipe):  # the worker wrote it, with what was proven of each file
-        return (job.export / CARD).read_text(encoding="utf-8")
-    return render_card(recipe, read_manifest(folder), repo_id=section.repo_id, recipe_text=text)
+def _origin(job: JobDir, step: int) -> Origin:
+    """Return what the run's folder tells; a worker wrote it, and what it got wrong must not hold its weights back."""
+    try:
+        return read_origin(job, step)
+    except (CodexError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        _log.warning("the card of %s says less: %s", job.root.name, error)
+        return NO_ORIGIN
 
 
 def _pushing_recipe(run: Run) -> tuple[TrainingRecipe | ExportRecipe, HubSection]:

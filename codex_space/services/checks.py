@@ -30,7 +30,7 @@ from codex_space.grade import library
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
-from codex_space.services import export_plan
+from codex_space.services import export_plan, licences
 from codex_space.services.context import Context, renting
 from codex_space.store import runs as run_rows
 
@@ -65,6 +65,8 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
     if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
         lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
+    if isinstance(recipe, TrainingRecipe):
+        lines += _licence_lines(ctx, recipe)
     if isinstance(recipe, TrainingRecipe | ExportRecipe):
         lines.append(_hub_line(ctx, recipe))
     if isinstance(recipe, TrainingRecipe) and recipe.after:
@@ -248,6 +250,15 @@ def _describe_target(ctx: Context, hub: HubSection) -> str:
     if owner != account.name and owner not in account.orgs:
         raise HubAuthError(f"{account.name} is not a member of {owner}", cure="Choose another owner for hub.repo_id.")
     return f"pushes to {hub.repo_id} ({'private' if hub.private else 'public'}) as {account.name}"
+
+
+def _licence_lines(ctx: Context, recipe: TrainingRecipe) -> list[Check]:
+    """A question of licences keeps no run from training: it is said, and a person decides."""
+    try:
+        told, cure = licences.describe(licences.judge_recipe(ctx, recipe))
+    except CodexError as error:
+        return [Check(None, "Licence", error.what, error.cure)]
+    return [Check(None if cure else True, "Licence", told, cure)] if told else []
 
 
 def _after_line(ctx: Context, recipe: TrainingRecipe) -> Check:

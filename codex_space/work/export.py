@@ -22,10 +22,12 @@ from transformers import PreTrainedTokenizerBase
 from codex_space.core import durable, quants
 from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import FAMILIES, require_converter
+from codex_space.core.origin import Origin
 from codex_space.core.quants import ADAPTER, EXACT, QUANTS
 from codex_space.core.recipe import ExportRecipe
 from codex_space.hub import ollama
-from codex_space.hub.gguf_cards import CARD, CURVES, Origin, render_curves, render_gguf_card
+from codex_space.hub.card_parts import CURVES, render_curves
+from codex_space.hub.gguf_cards import CARD, render_gguf_card
 from codex_space.work import checkpoint, children, importance, merge, models, origin, reference, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.gguf_model import TOKENIZER

@@ -6,7 +6,7 @@ Only safetensors weights are loaded, and no code that comes with a model is run.
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,10 +26,10 @@ from transformers import (
 )
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from codex_space.core import durable
+from codex_space.core import durable, sources
 from codex_space.core.architectures import Architecture, read_architecture
 from codex_space.core.errors import HubError, ModelError, nearest
-from codex_space.core.paths import MANIFEST
+from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.sections import ModelSection
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
@@ -71,14 +71,23 @@ def locate(attempt: Attempt, section: ModelSection, *, merge: bool = True) -> So
     if ref.startswith("run:"):
         return _keep_parent(attempt, ref)
     if Path(ref).is_dir():
+        sources.note(attempt.job, model=_of_folder(Path(ref)))
         return _keep_adapter(attempt, ref, ref) if merge and is_adapter(ref) else Source(ref, ref)
     if ref.count("/") > 1 or ref.startswith((".", "/", "~")):
         raise ModelError("there is no such model folder", where=ref, cure="Check the path, or give a Hub id.")
-    revision = _pin(ref, section.revision, offline=attempt.offline)
+    revision = _pin(attempt, section)
     if find_adapter_config_file(ref, revision=revision, local_files_only=attempt.offline):
         folder = _fetch_adapter(attempt, ref, revision)
         return _keep_adapter(attempt, folder, ref) if merge else Source(folder, ref)
     return Source(ref, ref, revision)
+
+
+def _of_folder(folder: Path) -> sources.Source:
+    """Return what a folder's own card says of its licence; of where the folder lies only its name is told."""
+    from codex_space.hub.licences import read_folder
+
+    licence, name = read_folder(folder)
+    return sources.Source(folder.name, licence=licence, licence_name=name)
 
 
 def _fetch_adapter(attempt: Attempt, ref: str, revision: str | None) -> str:
@@ -102,7 +111,7 @@ def locate_tokenizer(attempt: Attempt, section: ModelSection) -> Source:
     if ref in attempt.references:
         return Source(attempt.references[ref], ref)
     if is_hub_id(ref) and not Path(ref).is_dir():
-        return Source(ref, ref, _pin(ref, section.revision, offline=attempt.offline))
+        return Source(ref, ref, _pin(attempt, section))
     return locate(attempt, section, merge=False)
 
 
@@ -117,6 +126,7 @@ def _keep_parent(attempt: Attempt, ref: str) -> Source:
     if ref not in attempt.references or not parent.is_dir():
         raise ModelError("that run's checkpoint is not on this machine", where=ref, cure="Train it first.")
     reference = f"{ref.partition('@')[0]}@{parent.name.replace('checkpoint', 'step')}"
+    sources.inherit(attempt.job, JobDir(parent.parent), reference)
     if is_adapter(str(parent)):
         return _keep_adapter(attempt, str(parent), reference)
     _link_files(parent, attempt.job.base)
@@ -184,14 +194,22 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _pin(repo_id: str, revision: str | None, *, offline: bool) -> str | None:
-    """Ask the Hub first: its refusals are clear, and the commit cannot change under the run."""
-    if offline:
-        return revision
+def _pin(attempt: Attempt, section: ModelSection) -> str | None:
+    """Ask the Hub first: its refusals are clear, and the commit cannot change under the run, nor between its attempts."""
+    ref, asked, known = section.model_name_or_path, section.revision or "", sources.read(attempt.job).model
+    is_known = known is not None and (known.id, known.asked) == (ref, asked) and bool(known.revision)
+    wanted = known.revision if known is not None and is_known else section.revision
+    if attempt.offline:
+        return wanted
     from codex_space.hub.client import Hub
+    from codex_space.hub.licences import read_source
 
     token = read_settings().hf_token
-    return Hub(token.reveal() if token else None).model_info(repo_id, revision).sha
+    hub = Hub(token.reveal() if token else None)
+    commit = hub.model_info(ref, wanted).sha
+    if not is_known:
+        sources.note(attempt.job, model=replace(read_source(hub, ref, commit, "model"), asked=asked))
+    return commit
 
 
 def make_tiny(folder: Path, seed: int) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import TrainOutput
 
-from codex_space.core import durable
+from codex_space.core import durable, sources
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TrainingRecipe
@@ -181,6 +181,7 @@ class Reporter(TrainerCallback):
             "step": step,
             "kind": getattr(self._recipe, "kind", ""),
             "base_model": self._base_model,
+            "sources": sources.read(job).as_dict(),
             "judged": self._judged,
             "evaluated_step": self._evaluated_step,
         }

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from codex_space.core import sources
 from codex_space.core.recipe import BaseRecipe
 from codex_space.core.settings import read_settings
 from codex_space.data.prepare import PREPARED, Prepared, prepare_rows
@@ -19,6 +20,7 @@ def prepare(attempt: Attempt) -> Prepared:
     job = attempt.job
     if not (job.rows / PREPARED).is_file():
         attempt.say("phase", phase="data", detail="reading and splitting the rows")
+        sources.note_local(job, attempt.recipe.sources)
     return prepare_rows(attempt.recipe, attempt.workspace, job.rows, fetch(attempt, attempt.recipe))
 
 
@@ -30,12 +32,14 @@ def fetch(attempt: Attempt, recipe: BaseRecipe) -> dict[str, list[Path]]:
         return {}
     from codex_space.hub.client import Hub
     from codex_space.hub.dataset_files import fetch_dataset_files
+    from codex_space.hub.licences import read_source
 
     token = read_settings().hf_token
     hub = Hub(token.reveal() if token else None)
     fetched: dict[str, list[Path]] = {}
     for number, each in enumerate(wanted):
         attempt.say("phase", phase="data", detail=f"downloading {each.path}")
-        into = job.root / "cache" / f"source-{number}"
-        fetched[fetch_key(each)] = fetch_dataset_files(hub, each.path, each.name, each.split, each.revision, into)
+        into, source = job.root / "cache" / f"source-{number}", read_source(hub, each.path, each.revision, "dataset")
+        fetched[fetch_key(each)] = fetch_dataset_files(hub, each.path, each.name, each.split, source.revision, into)
+        sources.note(job, datasets=[source])
     return fetched

@@ -6,7 +6,8 @@ import yaml
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import TrainingRecipe, parse_recipe
-from codex_space.hub.cards import render_card, share_recipe
+from codex_space.core.sharing import share_recipe
+from codex_space.hub.cards import render_card
 from codex_space.hub.manifest import Manifest, parse_manifest
 from tests.fakes.checkpoints import RECIPE, write_checkpoint
 

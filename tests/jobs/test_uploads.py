@@ -13,9 +13,10 @@ from codex_space.hub.client import Hub
 from codex_space.hub.fetch import fetch_run
 from codex_space.jobs.spool import spooled_steps, thin
 from codex_space.jobs.uploads import Uploader, wait_s
+from codex_space.store import costs, evaluations
 from codex_space.store.checkpoints import Checkpoint, add_checkpoint, list_checkpoints, set_upload
 from codex_space.store.db import Database
-from codex_space.store.runs import insert_run
+from codex_space.store.runs import change_state, insert_run
 from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RESUME_FILES, RUN_ID, write_checkpoint
 from tests.fakes.hub_fixture import RunningHub
 
@@ -495,3 +496,108 @@ def test_a_token_never_reaches_the_disk_or_the_repository(space: Space) -> None:
     sent = space.hub.state.files("models", "ada/model").values()
     kept = [path.read_bytes() for path in space.workspace.root.rglob("*") if path.is_file()]
     assert not [data for data in [*sent, *kept] if b"hf_write" in data]
+
+
+def card_on_hub(space: Space) -> str:
+    return space.hub.state.files("models", "ada/model")["README.md"].decode()
+
+
+def grade(space: Space, step: int, value: float) -> None:
+    """Do what worker and grader do: answers asked for, and their scores beside them and in the database."""
+    folder = space.workspace.job(RUN_ID).evaluation(step, "first-steps")
+    folder.mkdir(parents=True, exist_ok=True)
+    score = {"name": "first-steps", "value": value, "low": 0.0, "high": 1.0, "num_problems": 2}
+    durable.write_json(folder / "scores.json", {"scores": [score]})
+    evaluations.start(
+        space.db, RUN_ID, step, "first-steps", target=(RUN_ID, step), num_samples=2, protocol="p", now=1.0
+    )
+    row = evaluations.read_evaluation(space.db, RUN_ID, step, "first-steps")
+    assert row
+    evaluations.finish(space.db, row, [score])
+
+
+def end_run(space: Space, run_id: str = RUN_ID) -> None:
+    for state in ("preflight", "running", "succeeded"):
+        change_state(space.db, run_id, state, now=space.now)
+
+
+def write_log(job: JobDir) -> None:
+    job.recipe.write_text(RECIPE)
+    lines = (f'{{"e": "log", "t": {step}, "step": {step}, "metrics": {{"loss": {9 - step}}}}}\n' for step in (1, 2, 3))
+    job.events.write_text("".join(lines))
+
+
+def test_the_card_comes_with_its_curve_and_what_the_run_has_cost(space: Space) -> None:
+    job = space.add_run()
+    write_log(job)
+    costs.add(space.db, RUN_ID, at=1.0, seconds=3600, usd=0.8)
+    space.save(10)
+    space.drain()
+    assert "![Loss by step](curves.svg)" in card_on_hub(space)
+    assert "\\$0.80" in card_on_hub(space)
+    assert space.hub.state.files("models", "ada/model")["curves.svg"].startswith(b"<svg")
+    assert "license: other" in card_on_hub(space), "the base's licence was not written down"
+
+
+def test_scores_that_were_graded_after_the_last_upload_reach_the_card_once(space: Space) -> None:
+    write_log(space.add_run())
+    space.save(10)
+    space.drain()
+    evaluations.start(space.db, RUN_ID, 10, "first-steps", target=(RUN_ID, 10), num_samples=2, protocol="p", now=1.0)
+    end_run(space)
+    space.now += 60
+    space.drain()
+    assert "first-steps" not in card_on_hub(space), "they are not graded yet"
+    grade(space, 10, 0.75)
+    space.now += 60
+    space.drain()
+    assert "| first-steps | 75.0 %" in card_on_hub(space)
+    assert set(space.tags()) == {"step-10"}
+    assert "adapter_model.safetensors" in space.hub.state.files("models", "ada/model")
+    space.restart()
+    space.hub.state.requests.clear()
+    space.now += 60
+    space.drain()
+    assert space.hub.state.requests == [], "it was told once"
+
+
+def test_a_card_waits_for_a_busy_hub_and_leaves_another_runs_alone(space: Space) -> None:
+    write_log(space.add_run())
+    space.save(10)
+    space.drain()
+    grade(space, 10, 0.75)
+    end_run(space)
+    space.hub.fail("/commit/", status=503)
+    space.now += 60
+    space.drain()
+    assert "first-steps" not in card_on_hub(space)
+    space.hub.heal()
+    space.now += 700
+    space.drain()
+    assert "| first-steps | 75.0 %" in card_on_hub(space)
+    write_log(space.add_run(OTHER_RUN_ID))
+    space.save(5, OTHER_RUN_ID)
+    space.drain()
+    (space.workspace.job(RUN_ID).card).unlink()
+    grade(space, 10, 0.25)
+    space.restart()
+    space.now += 60
+    space.drain()
+    assert "first-steps" not in card_on_hub(space), "the repository holds the other run's checkpoint now"
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "events.jsonl", "env.json", "rows/sources.json"])
+@pytest.mark.parametrize(
+    "text", ["\x00", "[1]", '{"e": "log", "metrics": 4}\n', '{"gpus": 3, "packages": 4, "data": 5}']
+)
+def test_nonsense_in_the_folder_makes_a_shorter_card_and_holds_no_weights_back(
+    space: Space, name: str, text: str
+) -> None:
+    job = space.add_run()
+    write_log(job)
+    (job.root / name).parent.mkdir(exist_ok=True)
+    (job.root / name).write_text(text)
+    space.save(10)
+    space.drain()
+    assert space.row(10).upload == "uploaded"
+    assert "# first" in card_on_hub(space)

@@ -12,7 +12,8 @@ from codex_space.core.errors import CodexError, HubError, RecipeError
 from codex_space.core.events import EventWriter
 from codex_space.core.recipe import TrainingRecipe, parse_recipe
 from codex_space.core.settings import read_settings
-from codex_space.hub.cards import render_card, share_recipe
+from codex_space.core.sharing import share_recipe
+from codex_space.hub.cards import render_card
 from codex_space.hub.manifest import Manifest
 from codex_space.jobs.ingest import read_new_events
 from codex_space.jobs.tail import READ_BYTES, iter_log, tail
