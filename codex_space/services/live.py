@@ -23,7 +23,7 @@ WATCHED_S = 15.0  # a run nobody asked for in this long is not refreshed
 HEALTH_S = 5.0  # alerts read the curves anew at most so often
 HISTORY = 60  # snapshots a slow viewer may lag behind and still get only what is new
 MAX_POINTS = 1000
-POLL_FAST_MS, POLL_SLOW_MS = 1000, 4000
+POLL_FAST_MS, POLL_SLOW_MS, OVERVIEW_MS = 1000, 4000, 2000
 """Slower than this and the server closes a viewer's idle connection between two polls (uvicorn: 5 s)."""
 MOST_POLLS_PER_S, RATE_OVER_S = 50.0, 4.0
 """All viewers together: they look less often where they are many, since the training runs on the same cores."""
@@ -63,7 +63,8 @@ class Live:
         self._machine = machine(ctx).label
         self._ended: deque[dict[str, Any]] = deque(maxlen=20)
         self._active_before: set[str] = set()
-        self._polls: deque[tuple[float, float]] = deque(maxlen=1000)  # (when, how long it was told to wait then)
+        # (when, how long it was told to wait then), of runs and of the overview
+        self._polls, self._looks = (deque[tuple[float, float]](maxlen=1000) for _ in range(2))
         self._poll_after_ms = POLL_FAST_MS
         self._overview_asked_at = 0.0
         self._sparks: dict[str, tuple[int, list[float]]] = {}
@@ -119,13 +120,18 @@ class Live:
             self._overview_asked_at = now
             if now - self._overview_at > 2 * REFRESH_S:
                 self._refresh_overview(now)
-            if after == self._overview_seq:
-                return b'{"seq":%d,"poll_after_ms":%d}' % (after, self._poll_after_ms)
-            return self._overview
+            wait_ms = max(OVERVIEW_MS, self._poll_after_ms)
+            self._looks.append((now, wait_ms / 1000))
+            rest = b"}" if after == self._overview_seq else self._overview
+            return b'{"seq":%d,"poll_after_ms":%d%s' % (self._overview_seq, wait_ms, rest)
 
     def _pace_of_viewers(self, now: float) -> int:
         """Return how long a viewer is to wait: their number is what their waits of the last seconds add up to."""
-        num_viewers = sum(wait_s for at, wait_s in self._polls.copy() if at > now - RATE_OVER_S) / RATE_OVER_S
+        # who looks at a run asks for the overview too, and who does not for the overview alone
+        asked = (self._polls.copy(), self._looks.copy())
+        num_viewers = (
+            max(sum(wait_s for at, wait_s in polls if at > now - RATE_OVER_S) for polls in asked) / RATE_OVER_S
+        )
         return round(min(POLL_SLOW_MS, max(POLL_FAST_MS, 1000 * num_viewers / MOST_POLLS_PER_S)))
 
     def _refresh_run(self, run_id: str, watched: _Watched, now: float) -> bool:
@@ -224,11 +230,9 @@ class Live:
             "money": self._money(),
             "ended": list(self._ended),
         }
-        text = json.dumps(body, separators=(",", ":"))
-        if self._overview and self._overview[self._overview.index(b",") + 1 :] == text[1:].encode():
-            return
-        self._overview_seq = seq
-        self._overview = b'{"seq":%d,%s' % (self._overview_seq, text[1:].encode())
+        rest = b"," + json.dumps(body, separators=(",", ":"))[1:].encode()
+        if rest != self._overview:
+            self._overview_seq, self._overview = seq, rest
 
     def _usd(self, *runs: Run) -> dict[str, float]:
         """What these have cost, in whole cents: a run in progress is not news at every look."""

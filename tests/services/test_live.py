@@ -157,6 +157,20 @@ def test_the_more_look_the_less_often_each_of_them_asks(ctx, run, viewers, pace_
     assert ask(live, run)["poll_after_ms"] == 1000, "they have left"
 
 
+@pytest.mark.parametrize(("viewers", "pace_ms"), [(1, 2000), (100, 2000), (200, 4000), (2000, 4000)])
+def test_those_who_see_only_the_bar_on_top_wait_for_each_other_too(ctx, run, viewers, pace_ms):
+    now = [1000.0]
+    live = Live(dataclasses.replace(ctx, clock=lambda: now[0]))
+    due = [now[0] + number / viewers for number in range(viewers)]
+    for _ in range(100):
+        now[0] += 0.25
+        for number in range(viewers):
+            if due[number] <= now[0]:
+                due[number] += json.loads(live.overview_bytes())["poll_after_ms"] / 1000
+        live.refresh(now[0])
+    assert json.loads(live.overview_bytes())["poll_after_ms"] == pytest.approx(pace_ms, rel=0.2)
+
+
 def test_what_one_viewer_was_given_is_ready_for_the_next_until_something_is_new(ctx, run):
     live = Live(ctx)
     log(ctx, run, 1, 10)
