@@ -135,7 +135,7 @@ class Browser:
     async def send(self, event: Event, values: list[Any], *, times: int = 1) -> list[Answer]:
         """Start an event, `times` at once for somebody who presses twice, and read all answers to their ends."""
         began = time.monotonic()
-        numbers = await asyncio.gather(*[self._join(event, values) for _ in range(times)])
+        numbers = await asyncio.gather(*[self.join(event, values) for _ in range(times)])
         answers = {number: Answer() for number in numbers}
         request = {"params": {"session_hash": self._session}, "headers": self._headers()}
         async with self._client.stream("GET", "/gradio_api/queue/data", **request) as lines:
@@ -150,7 +150,8 @@ class Browser:
                 answer.error = answer.error or "the stream ended without an answer"
         return list(answers.values())
 
-    async def _join(self, event: Event, values: list[Any]) -> str:
+    async def join(self, event: Event, values: list[Any]) -> str:
+        """Start an event and return its id; what comes of it, the stream of this session says."""
         body = {"fn_index": event.number, "data": values, "session_hash": self._session}
         answer = await self.ask("POST", "/gradio_api/queue/join", json={**body, "trigger_id": None, "event_data": None})
         answer.raise_for_status()

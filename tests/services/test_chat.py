@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,36 +14,16 @@ from codex_space.jobs.warm import WarmWorker
 from codex_space.services.chat import Chat
 from codex_space.services.context import open_context
 
-SCRIPT = """
-import json, os, sys, threading, time
-stops, model = {}, ""
-def say(**reply): sys.stdout.write(json.dumps(reply) + "\\n"); sys.stdout.flush()
-def count(n, to, name):
-    for at in range(to):
-        if stops[n].is_set(): break
-        say(id=n, text=f"{name}{at} "); time.sleep(0.005)
-    say(id=n, done=True, tokens=to, tokens_per_s=1.0)
-for line in sys.stdin:
-    asked = json.loads(line); n = asked["id"]
-    if asked["op"] == "stop":
-        stops[n].set(); continue
-    stops[n] = threading.Event()
-    if asked["op"] == "load":
-        model = asked["ref"]; sys.stderr.write(f"load {model}\\n"); sys.stderr.flush(); say(id=n, done=True)
-    elif asked["messages"][-1]["content"] == "die": os._exit(3)
-    else: threading.Thread(target=count, args=(n, asked["max_new_tokens"], model)).start()
-"""
+WORKER = Path(__file__).parent.parent / "fakes" / "chat_worker.py"
 ENDLESS = 2000
 
 
 @pytest.fixture
 def chat(tmp_path):
-    script = tmp_path / "counter.py"
-    script.write_text(SCRIPT)
     ctx = open_context(read_settings({"CODEX_SPACE_HOME": str(tmp_path / "workspace")}), time.time, own=False)
     made = Chat(ctx)
     made._worker = WarmWorker(
-        [sys.executable, "-u", str(script)], {"PATH": os.environ["PATH"]}, ctx.workspace.root / "chat.log"
+        [sys.executable, str(WORKER)], {"PATH": os.environ["PATH"]}, ctx.workspace.root / "chat.log"
     )
     yield made
     made.close()
