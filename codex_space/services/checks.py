@@ -31,6 +31,7 @@ from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
 from codex_space.services import export_plan, licences
+from codex_space.services.account import own_account
 from codex_space.services.context import Context, renting
 from codex_space.store import runs as run_rows
 
@@ -243,7 +244,7 @@ def _hub_line(ctx: Context, recipe: TrainingRecipe | ExportRecipe) -> Check:
 
 
 def _describe_target(ctx: Context, hub: HubSection) -> str:
-    account = ctx.hub().whoami()
+    account = own_account(ctx)
     owner = hub.repo_id.partition("/")[0]
     if not account.can_write:
         raise HubAuthError(f"the token of {account.name} cannot write", cure="Make a token with write scope.")

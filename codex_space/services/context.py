@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from codex_space.core import scrub
 from codex_space.core.actor import acting
@@ -21,6 +21,7 @@ from codex_space.jobs.notices import Notices
 from codex_space.jobs.owner import Owner, Steps, is_owned
 from codex_space.jobs.spending import Spending
 from codex_space.jobs.uploads import Uploader
+from codex_space.services.answers import Answers
 from codex_space.services.prices import price_of
 from codex_space.store import audit
 from codex_space.store.db import DamagedError, Database
@@ -28,8 +29,6 @@ from codex_space.store.db import DamagedError, Database
 MAX_NOTE_CHARS = 300
 SPOOL_BUDGET_BYTES = 50 << 30
 
-
-_log = logging.getLogger(__name__)
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +40,7 @@ class Context:
     Attributes:
         owner: Set in the one process that starts and watches workers; None in a second command line.
         clock: Seconds since the epoch.
+        answers: What the Hub said to this process lately.
     """
 
     settings: Settings
@@ -48,6 +48,7 @@ class Context:
     db: Database
     clock: Callable[[], float]
     owner: Owner | None = None
+    answers: Answers = field(default_factory=Answers, compare=False, repr=False)
 
     def hub(self) -> Hub:
         """Return a Hub client with the program's own token."""

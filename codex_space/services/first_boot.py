@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from codex_space.core import durable
 from codex_space.core.errors import CodexError
 from codex_space.services import first_model, models
+from codex_space.services.account import own_account
 from codex_space.services.context import Context
 from codex_space.store.runs import ACTIVE
 
@@ -47,7 +48,7 @@ def settings_page(ctx: Context) -> str:
 
 def _token(ctx: Context) -> Need:
     try:
-        account = ctx.hub().whoami()
+        account = own_account(ctx)
     except CodexError as error:
         return Need(False, "Token", error.what, error.cure or "Set HF_TOKEN.", settings_page(ctx) or TOKENS_PAGE)
     if not account.can_write:

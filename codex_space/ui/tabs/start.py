@@ -8,6 +8,7 @@ from codex_space.core.errors import CodexError
 from codex_space.core.presets import list_presets
 from codex_space.hub.records import Account
 from codex_space.services import datasets, first_model, models
+from codex_space.services.account import own_account
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import looks
@@ -113,6 +114,6 @@ def _checks(ctx: Context, account: Account | CodexError | None) -> str:
 
 def _ask_account(ctx: Context) -> Account | CodexError:
     try:
-        return ctx.hub().whoami()
+        return own_account(ctx)
     except CodexError as error:
         return error
