@@ -7,7 +7,11 @@ from dataclasses import asdict
 
 from codex_space.cli.opened import opened
 from codex_space.core.presets import read_recipe_text
+from codex_space.core.sweep import expand
 from codex_space.services import estimate as service
+from codex_space.services import forecast
+
+HUB_WAIT_S = 5.0
 
 
 def estimate(args: argparse.Namespace) -> int:
@@ -17,8 +21,12 @@ def estimate(args: argparse.Namespace) -> int:
         if args.refresh_prices:
             service.refresh_prices(ctx)
         found = service.estimate(ctx, text, overrides=args.overrides, hardware=args.hardware)
+        told = []
+        if args.hardware == service.THIS_MACHINE:
+            foreseen = forecast.predict(ctx, expand(text, args.overrides))
+            told = forecast.warnings(ctx, foreseen, wait_s=HUB_WAIT_S)
     if args.json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps({**asdict(found), "warnings": [vars(line) for line in told]}))
         return 0
     print(
         f"{'fits' if found.fits else 'DOES NOT FIT'}: {found.peak_gib:.1f} of {found.memory_gib:.1f} GiB on {found.hardware}"
@@ -32,4 +40,6 @@ def estimate(args: argparse.Namespace) -> int:
     print(f"{found.trained_parameters:,} of {found.num_parameters:,} parameters are trained")
     for note in found.notes:
         print(f"note: {note}")
+    for line in told:
+        print(f"warning: {line.detail}. {line.cure}")
     return 0

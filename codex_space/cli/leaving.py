@@ -9,6 +9,7 @@ from codex_space.cli.opened import opened
 from codex_space.core.errors import WorkspaceError
 from codex_space.services import leaving
 from codex_space.services import money as spent
+from codex_space.services.forecast import describe_time
 
 
 def leave(args: argparse.Namespace) -> int:
@@ -31,6 +32,16 @@ def stay(args: argparse.Namespace) -> int:
     return 0
 
 
+def awake(args: argparse.Namespace) -> int:
+    """Lift the Space's sleep time while runs are under way, or no longer."""
+    with opened(args) as ctx:
+        leaving.keep_awake(ctx, on=args.state == "on")
+    print(
+        "the Space is kept awake while runs train" if args.state == "on" else "the Space sleeps as its sleep time says"
+    )
+    return 0
+
+
 def money(args: argparse.Namespace) -> int:
     """Print what is spent by month, and the cap."""
     with opened(args) as ctx:
@@ -38,7 +49,8 @@ def money(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(dataclasses.asdict(found)))
         return 0
-    print(f"this machine: ${found.usd_per_hour:.2f}/h")
+    up = f", ${found.since_boot_usd:,.2f} since it started {describe_time(found.since_boot_s)} ago, idle or not"
+    print(f"this machine: ${found.usd_per_hour:.2f}/h" + (up if found.usd_per_hour else ""))
     for month, usd in found.months.items():
         print(
             f"{month}: ${usd:,.2f}" + (f" of ${found.cap_usd:,.2f}" if found.cap_usd and month == found.month else "")

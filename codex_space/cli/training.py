@@ -15,11 +15,14 @@ from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
 from codex_space.core.sweep import expand
-from codex_space.services import checks, cluster, portable, preflight, runs
+from codex_space.services import checks, cluster, forecast, portable, preflight, runs
 from codex_space.services.commands import command_line
+from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView, describe_counts, render_plain
 
 PRINTED_TOKENS = 4000
+HUB_WAIT_S = 5.0
+"""For the Space's sleep time; a Hub that does not answer blocks nothing."""
 
 
 def train(args: argparse.Namespace) -> int:
@@ -48,6 +51,8 @@ def check(args: argparse.Namespace) -> int:
             return _print_row(view.look(text, args.row, limit=None if args.json else PRINTED_TOKENS), args)
         lines = checks.readiness(ctx, text)
         if not any(line.ok is False for line in lines):
+            lines += _forecast(ctx, text)
+        if not any(line.ok is False for line in lines):
             lines.append(preflight.check_tokens(ctx, text))
             if lines[-1].ok and isinstance(parse_recipe(text), TuningRecipe):
                 lines.append(checks.Check(None, "Length", describe_counts(view.counts(text))))
@@ -58,6 +63,13 @@ def check(args: argparse.Namespace) -> int:
             mark = {True: "ok", False: "NO", None: "--"}[line.ok]
             print(f"{mark}  {line.label}: {line.detail}. {line.cure}".rstrip())
     return 1 if any(line.ok is False for line in lines) else 0
+
+
+def _forecast(ctx: Context, text: str) -> list[checks.Check]:
+    """Return what it costs, and what to know of money and sleep before the start."""
+    found = forecast.predict(ctx, expand(text))
+    cost = forecast.describe_cost(found)
+    return [*([cost] if cost else []), *forecast.warnings(ctx, found, wait_s=HUB_WAIT_S)]
 
 
 def _print_row(looked: dict[str, Any], args: argparse.Namespace) -> int:

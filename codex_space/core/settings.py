@@ -51,6 +51,7 @@ class Settings:
         space_id: `org/name` on a Hugging Face Space, else None.
         signs_in: Whether people sign in with Hugging Face (`hf_oauth` of the Space gave what that needs).
         visitors: What people without the right to act may do: "look", or "nothing".
+        visitors_see_money: Whether those who look also see what is spent.
         job_image: What a Hugging Face Job runs: CODEX_SPACE_JOB_IMAGE, else the image of this Space; empty for neither.
         max_jobs: Most Jobs at a time.
         autorun: A recipe and its key=value overrides that are queued as soon as the page is up; empty for none.
@@ -83,6 +84,7 @@ class Settings:
     space_id: str | None = None
     signs_in: bool = False
     visitors: str = "nothing"
+    visitors_see_money: bool = False
     job_image: str = ""
     max_jobs: int = 8
     autorun: str = ""
@@ -162,6 +164,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "space_id": space_id,
         "signs_in": space_id is not None and all(env.get(name) for name in _OAUTH),
         "visitors": _one_of(env, "CODEX_SPACE_VISITORS", "nothing", "look"),
+        "visitors_see_money": _one_of(env, "CODEX_SPACE_VISITORS_SEE_MONEY", "0", "1") == "1",
         "autorun": env.get("CODEX_SPACE_AUTORUN", "").strip(),
         "log_format": _one_of(env, "CODEX_SPACE_LOG", "text", "json"),
         "webhook_url": _address(env, "CODEX_SPACE_WEBHOOK_URL"),

@@ -4,6 +4,7 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import WorkspaceError
+from codex_space.jobs import leaving as job
 from codex_space.jobs.leaving import PAUSE, UPDATE, wish_path
 from codex_space.services import space
 from codex_space.services.context import Context
@@ -76,3 +77,30 @@ def stay(ctx: Context) -> None:
 def wished(ctx: Context) -> dict[str, Any] | None:
     """Return {to, reason, asked_at, error} of a move that is wished, else None."""
     return durable.read_json(wish_path(ctx.workspace.root))
+
+
+def is_kept_awake(ctx: Context) -> bool:
+    """Return whether this Space's sleep time is lifted while runs are under way."""
+    return can_keep_awake(ctx) and job.is_kept_awake(ctx.workspace.root, ctx.settings)
+
+
+def can_keep_awake(ctx: Context) -> bool:
+    """Return whether this is a Space whose sleep time can be set."""
+    return bool(ctx.settings.space_id) and ctx.settings.accelerator != space.FREE
+
+
+def keep_awake(ctx: Context, *, on: bool) -> None:
+    """Lift the Space's sleep time while runs are under way, or no longer; it overrides CODEX_SPACE_KEEP_AWAKE.
+
+    Raises:
+        WorkspaceError: This is no Space, or one whose sleep time cannot be set.
+    """
+    space_id = space.find_space(ctx)
+    if space_id != ctx.settings.space_id:
+        raise WorkspaceError("this machine is not a Space", where="space")
+    if on and ctx.settings.accelerator == space.FREE:
+        cure = "Choose paid hardware, or leave the page open in a browser."
+        raise WorkspaceError("cpu-basic sleeps after 48 hours, which cannot be set", where=space_id, cure=cure)
+    durable.write_json(job.awake_path(ctx.workspace.root), {"on": on})
+    ctx.answers.forget(f"runtime {space_id}")
+    ctx.note("keep awake while runs train" if on else "no longer keep awake", space_id)

@@ -43,7 +43,7 @@ class _Watched:
     last_steps: dict[str, int] = field(default_factory=dict)
     added: deque[tuple[int, Curves]] = field(default_factory=lambda: deque(maxlen=HISTORY))  # (snapshot before, new)
     pace: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=60))
-    cached: dict[int, bytes] = field(default_factory=dict)
+    cached: dict[tuple[int, bool], bytes] = field(default_factory=dict)  # by snapshot and whether with money
     health: dict[str, Any] = field(default_factory=dict)
     health_at: float = -math.inf
     health_of: dict[str, int] | None = None  # the last steps it was read from
@@ -59,7 +59,9 @@ class Live:
         self._runs: dict[str, _Watched] = {}
         # Numbers never come twice, not even after a restart: a page that slept must not take one snapshot for another.
         self._seq = itertools.count(int(ctx.clock() * 1000))
-        self._overview_seq, self._overview, self._overview_at = 0, b"", -1.0
+        self._overview_seq, self._overview_at = 0, -1.0
+        self._overview: dict[str, Any] = {}
+        self._overview_cached: dict[bool, bytes] = {}
         self._machine = machine(ctx).label
         self._ended: deque[dict[str, Any]] = deque(maxlen=20)
         self._active_before: set[str] = set()
@@ -83,15 +85,15 @@ class Live:
             if now - self._overview_asked_at <= WATCHED_S:
                 self._refresh_overview(now)
 
-    def ready_bytes(self, run_id: str, after: int) -> bytes | None:
+    def ready_bytes(self, run_id: str, after: int, *, with_money: bool = True) -> bytes | None:
         """Return what an earlier viewer was given for the same question, without waiting for anything; else None."""
         watched = self._runs.get(run_id)
-        body = watched.cached.get(after) if watched else None
+        body = watched.cached.get((after, with_money)) if watched else None
         if watched and body is not None:
             self._count(watched, self._ctx.clock())
         return body
 
-    def run_bytes(self, run_id: str, after: int = 0) -> bytes:
+    def run_bytes(self, run_id: str, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the snapshot of a run: all of it, or what is new since snapshot `after`.
 
         Raises:
@@ -105,15 +107,16 @@ class Live:
                 watched = self._runs[run_id] = _Watched()
                 self._refresh_run(run_id, watched, now)
             self._count(watched, now)
-            if after not in watched.cached:
-                watched.cached[after] = self._render(run_id, watched, after)
-            return watched.cached[after]
+            asked = (after, with_money)
+            if asked not in watched.cached:
+                watched.cached[asked] = self._render(run_id, watched, after, with_money=with_money)
+            return watched.cached[asked]
 
     def _count(self, watched: _Watched, now: float) -> None:
         watched.asked_at = now
         self._polls.append((now, self._poll_after_ms / 1000))
 
-    def overview_bytes(self, after: int = 0) -> bytes:
+    def overview_bytes(self, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the overview; a viewer who has it already gets only its number."""
         now = self._ctx.clock()
         with self._lock:
@@ -122,8 +125,14 @@ class Live:
                 self._refresh_overview(now)
             wait_ms = max(OVERVIEW_MS, self._poll_after_ms)
             self._looks.append((now, wait_ms / 1000))
-            rest = b"}" if after == self._overview_seq else self._overview
+            rest = b"}" if after == self._overview_seq else self._overview_rest(with_money=with_money)
             return b'{"seq":%d,"poll_after_ms":%d%s' % (self._overview_seq, wait_ms, rest)
+
+    def _overview_rest(self, *, with_money: bool) -> bytes:
+        if with_money not in self._overview_cached:
+            shown = self._overview if with_money else money.hide(self._overview)
+            self._overview_cached[with_money] = b"," + json.dumps(shown, separators=(",", ":"))[1:].encode()
+        return self._overview_cached[with_money]
 
     def _pace_of_viewers(self, now: float) -> int:
         """Return how long a viewer is to wait: their number is what their waits of the last seconds add up to."""
@@ -192,7 +201,7 @@ class Live:
             "log": tail(self._ctx.workspace.job(run.id).log, lines=LOG_LINES).splitlines(),
         }
 
-    def _render(self, run_id: str, watched: _Watched, after: int) -> bytes:
+    def _render(self, run_id: str, watched: _Watched, after: int, *, with_money: bool) -> bytes:
         is_delta = after == watched.seq or any(before == after for before, _ in watched.added)
         curves: Curves = {}
         if is_delta:
@@ -204,7 +213,7 @@ class Live:
                 curves[name] = _curve(self._ctx, run_id, name, -1)
         body: dict[str, Any] = {"seq": watched.seq, "full": not is_delta, "curves": curves}
         if after != watched.seq:
-            body.update(watched.head)
+            body.update(watched.head if with_money else money.hide(watched.head))
         return json.dumps({**body, "poll_after_ms": self._poll_after_ms}, separators=(",", ":")).encode()
 
     def _refresh_overview(self, now: float) -> None:
@@ -230,9 +239,8 @@ class Live:
             "money": self._money(),
             "ended": list(self._ended),
         }
-        rest = b"," + json.dumps(body, separators=(",", ":"))[1:].encode()
-        if rest != self._overview:
-            self._overview_seq, self._overview = seq, rest
+        if body != self._overview:
+            self._overview_seq, self._overview, self._overview_cached = seq, body, {}
 
     def _usd(self, *runs: Run) -> dict[str, float]:
         """What these have cost, in whole cents: a run in progress is not news at every look."""

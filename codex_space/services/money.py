@@ -1,11 +1,25 @@
-"""What is spent on machines that are paid for, and the cap on it."""
+"""What is spent on machines that are paid for, the cap on it, and who may see it.
 
+Covered: visitors who may only look are shown no amount that this workspace has spent or may spend (`hide`), unless
+CODEX_SPACE_VISITORS_SEE_MONEY says so. Not covered: prices of hardware, which the Hub tells everybody.
+"""
+
+import functools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import psutil
+
+from codex_space.core.actor import May, acting
 from codex_space.core.errors import RecipeError
 from codex_space.services.context import Context
 from codex_space.store import costs
+
+CAP_KEY = "launch.max_cost_usd"
+_AMOUNT = re.compile(r"\$\d[\d,]*(?:\.\d+)?|(?<=max_cost_usd is )\S*\d|(?<=max_cost_usd: )\S*\d")
+_AMOUNTS, _SENTENCES = frozenset({"usd", "money"}), frozenset({"reason", "told"})
 
 
 @dataclass(frozen=True)
@@ -15,6 +29,8 @@ class Money:
     Attributes:
         usd_per_hour: Of the hardware now; 0 on a machine of one's own.
         month_usd: Spent this month: runs, Jobs, and a paid machine without a run.
+        since_boot_s: How long this container has been up, idle or not.
+        since_boot_usd: What it has cost in that time.
     """
 
     usd_per_hour: float
@@ -22,17 +38,27 @@ class Money:
     month_usd: float
     months: Mapping[str, float]
     cap_usd: float | None
+    since_boot_s: float
+    since_boot_usd: float
+
+    @property
+    def left_usd(self) -> float | None:
+        """Of the month's cap; None where there is none."""
+        return None if self.cap_usd is None else max(0.0, self.cap_usd - self.month_usd)
 
 
 def read(ctx: Context) -> Money:
     """Return what is spent on this machine and on Jobs."""
-    month = costs.month_of(ctx.clock())
+    now, usd_per_hour = ctx.clock(), ctx.usd_per_hour()
+    month, since_boot_s = costs.month_of(now), max(0.0, now - booted_at())
     return Money(
-        usd_per_hour=ctx.usd_per_hour(),
+        usd_per_hour=usd_per_hour,
         month=month,
         month_usd=costs.of_month(ctx.db, month),
         months=costs.months(ctx.db),
         cap_usd=ctx.settings.monthly_cap_usd,
+        since_boot_s=since_boot_s,
+        since_boot_usd=since_boot_s * usd_per_hour / 3600,
     )
 
 
@@ -49,3 +75,32 @@ def require_money(ctx: Context) -> None:
             where="CODEX_SPACE_MONTHLY_CAP_USD",
             cure="Raise it in the Space's settings, or wait for the next month.",
         )
+
+
+@functools.cache
+def booted_at() -> float:
+    """Return when this container, or this machine, started: its first process did."""
+    try:
+        return psutil.Process(1).create_time()
+    except psutil.Error:  # hidden from us
+        return psutil.Process().create_time()
+
+
+def is_shown(ctx: Context) -> bool:
+    """Return whether whoever asks now may see what is spent."""
+    return acting.get().may is May.ACT or ctx.settings.visitors_see_money
+
+
+def hide(value: Any) -> Any:  # noqa: ANN401  # any JSON value
+    """Return a JSON value, or a text, without the amounts in it."""
+    if isinstance(value, str):
+        return _AMOUNT.sub("$***", value)
+    if isinstance(value, list):  # numbers of a curve, or objects alike
+        return [hide(each) for each in value] if value and isinstance(value[0], dict) else value
+    if not isinstance(value, dict):
+        return value
+    return {name: None if name in _AMOUNTS else _hide_in(name, each) for name, each in value.items()}
+
+
+def _hide_in(name: str, value: Any) -> Any:  # noqa: ANN401  # as above
+    return hide(value) if name in _SENTENCES or not isinstance(value, str) else value

@@ -23,9 +23,8 @@ from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import references
 from codex_space.jobs import resume_point as resume_points
 from codex_space.jobs import tail as tail_of
-from codex_space.services import checks, evaluations, exports
+from codex_space.services import checks, evaluations, exports, forecast, money
 from codex_space.services.context import Context
-from codex_space.services.money import require_money
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import runs as run_rows
 from codex_space.store.checkpoints import Checkpoint
@@ -52,7 +51,8 @@ def submit(
         recipe = evaluations.pin(ctx, recipe)
     if isinstance(recipe, ExportRecipe):
         recipe = exports.pin(ctx, recipe)
-    require_money(ctx)
+    money.require_money(ctx)
+    forecast.require_affordable(ctx, recipe)
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     checks.require_job(ctx, recipe)
@@ -272,7 +272,7 @@ def read_samples(ctx: Context, run_id: str, step: int) -> list[dict[str, Any]]:
 def differences(ctx: Context, *run_ids: str) -> list[tuple[Any, ...]]:
     """Return (key, value in the first run, in the second, ...) for every recipe key in which the runs are not all alike."""
     recipes = [_flatten(parse_yaml(show(ctx, each).recipe)) for each in run_ids]
-    keys = sorted(set().union(*recipes))
+    keys = sorted(set().union(*recipes) - (set() if money.is_shown(ctx) else {money.CAP_KEY}))
     told = [(key, *(recipe.get(key) for recipe in recipes)) for key in keys]
     return [row for row in told if any(value != row[1] for value in row[2:])]
 

@@ -1,5 +1,6 @@
 """The Space this program runs on, or another of one's own: duplicate it, its machine, its sleep and its pause."""
 
+import functools
 import re
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ ORIGIN = "CODEX_SPACE_ORIGIN"
 """Tells a copy where it takes updates from."""
 ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
 """What a copy cannot do without: a token to keep checkpoints with, and a password where nobody signs in."""
+FREE_SLEEPS_AFTER_S = 48 * 3600.0
 MAX_SLEEP_S = 30 * 24 * 3600
 MAX_VALUE_CHARS = 10_000
 _NOT_HANDED_ON = frozenset({"CODEX_SPACE_AUTORUN", "CODEX_SPACE_JOB_IMAGE", "CODEX_SPACE_HOME"})
@@ -92,6 +94,21 @@ def status(ctx: Context, space_id: str = "") -> tuple[str, Runtime]:
     return found, space_hub(ctx.settings).space_runtime(found)
 
 
+def sleep_after_s(ctx: Context, *, wait_s: float) -> float | None:
+    """Return after how many seconds without a request this Space sleeps; None for never, no Space, or no answer in time."""
+    if not ctx.settings.space_id:
+        return None
+    space_id = ctx.settings.space_id
+    ask = functools.partial(space_hub(ctx.settings).space_runtime, space_id)
+    try:
+        runtime = ctx.answers.get(f"runtime {space_id}", ask, ctx.clock, wait_s=wait_s)
+    except HubError:
+        return None
+    if (runtime.hardware or ctx.settings.accelerator) == FREE:
+        return FREE_SLEEPS_AFTER_S
+    return runtime.sleep_time_s if runtime.sleep_time_s is not None and runtime.sleep_time_s >= 0 else None
+
+
 def request_hardware(ctx: Context, flavor: str, *, space_id: str = "") -> Runtime:
     """Ask for another machine; the Space restarts on it with an empty disk.
 
@@ -119,6 +136,7 @@ def set_sleep_time(ctx: Context, sleep_time_s: int, *, space_id: str = "") -> Ru
     hub = space_hub(ctx.settings)
     _check_sleep(sleep_time_s, hub.space_runtime(found).requested)
     runtime = hub.set_sleep_time(found, sleep_time_s)
+    ctx.answers.forget(f"runtime {found}")
     ctx.note("set the sleep time", f"{found} to {sleep_time_s} s")
     return runtime
 

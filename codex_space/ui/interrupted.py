@@ -9,6 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from codex_space.core.errors import RunError
+from codex_space.services import money
+from codex_space.services.context import Context
 from codex_space.services.interrupted import Interruptions
 from codex_space.ui.errors import shows_errors
 from codex_space.ui.theme import make_html, widget
@@ -38,7 +40,7 @@ def wire(cards: Sequence[gr.HTML], interruptions: Interruptions) -> None:
         card.select(go_on, card, None, show_progress="hidden", api_visibility="private")
 
 
-def interrupted_route(interruptions: Interruptions) -> Route:
+def interrupted_route(ctx: Context, interruptions: Interruptions) -> Route:
     """Return the address that the cards poll; it asks the Hub nothing."""
 
     def read() -> list[dict[str, object]]:
@@ -51,6 +53,7 @@ def interrupted_route(interruptions: Interruptions) -> Route:
             "auto": interruptions.is_auto,
             "poll_after_ms": POLL_MS,
         }
+        body = body if money.is_shown(ctx) else money.hide(body)
         return JSONResponse(body, headers={"cache-control": "no-store"})
 
     return Route("/api/interrupted", answer)

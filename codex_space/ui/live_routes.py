@@ -1,7 +1,8 @@
 """The page's own addresses beside Gradio's: what open pages poll, the log to download, and `/health`.
 
 Permission is AccessMiddleware's, which stands around these routes too: an address is for those who may act
-until access.py names it among what visitors may look at (all below /api but the files of exports).
+until access.py names it among what visitors may look at (all below /api but the files of exports). What visitors are
+answered holds no money (`services.money.hide`).
 """
 
 import json
@@ -15,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from codex_space.core import scrub
 from codex_space.core.errors import CodexError
-from codex_space.services import datasets, evaluations, exports, first_model, runs, summary
+from codex_space.services import datasets, evaluations, exports, first_model, money, runs, summary
 from codex_space.services.context import Context
 from codex_space.services.live import Live
 from codex_space.ui.views.data import render_list
@@ -33,32 +34,34 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
     """Return the routes to hand to launch()."""
 
     def read_anew(request: Request) -> Response:
-        return _json_bytes(live.run_bytes(request.path_params["run_id"], _number(request, "after")))
+        after, with_money = _number(request, "after"), money.is_shown(ctx)
+        return _json_bytes(live.run_bytes(request.path_params["run_id"], after, with_money=with_money))
 
     async def read_run(request: Request) -> Response:
         # What all viewers of a run ask for: handed to a thread, the same bytes would cost twice as much.
-        ready = live.ready_bytes(request.path_params["run_id"], _number(request, "after"))
+        run_id, after = request.path_params["run_id"], _number(request, "after")
+        ready = live.ready_bytes(run_id, after, with_money=money.is_shown(ctx))
         return await run_in_threadpool(_guarded(read_anew), request) if ready is None else _json_bytes(ready)
 
     def read_overview(request: Request) -> Response:
-        return _json_bytes(live.overview_bytes(_number(request, "after")))
+        return _json_bytes(live.overview_bytes(_number(request, "after"), with_money=money.is_shown(ctx)))
 
     def read_list(request: Request) -> Response:
         offset, search = max(0, _number(request, "offset")), request.query_params.get("search", "")[:100]
         found = runs.list_runs(ctx, limit=PAGE_ROWS + 1, offset=offset, search=search)
         entries = [list_entry(run) for run in found[:PAGE_ROWS]]
-        return _json({"runs": entries, "offset": offset, "more": len(found) > PAGE_ROWS})
+        return _json(ctx, {"runs": entries, "offset": offset, "more": len(found) > PAGE_ROWS})
 
     def read_first_model(_: Request) -> Response:
         found = first_model.status(ctx)
-        return _json({"runs": [found.tokenizer.id, found.pretrain.id, found.sft.id] if found else []})
+        return _json(ctx, {"runs": [found.tokenizer.id, found.pretrain.id, found.sft.id] if found else []})
 
     def read_datasets(_: Request) -> Response:
-        return _json({"seq": 0, "html": render_list(datasets.list_datasets(ctx))})
+        return _json(ctx, {"seq": 0, "html": render_list(datasets.list_datasets(ctx))})
 
     def read_samples(request: Request) -> Response:
         step = request.path_params["step"]
-        return _json({"step": step, "samples": runs.read_samples(ctx, request.path_params["run_id"], step)})
+        return _json(ctx, {"step": step, "samples": runs.read_samples(ctx, request.path_params["run_id"], step)})
 
     def read_log(request: Request) -> Response:
         run = runs.show(ctx, request.path_params["run_id"])
@@ -76,7 +79,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         Route("/api/first-model", _guarded(read_first_model)),
         Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),
-        Route("/api/compare", _guarded(lambda request: _json(summary.compare(ctx, _ids(request))))),
+        Route("/api/compare", _guarded(lambda request: _json(ctx, summary.compare(ctx, _ids(request))))),
         Route("/api/runs/{run_id}/live", read_run),
         Route("/api/runs/{run_id}/samples/{step:int}", _guarded(read_samples)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
@@ -90,16 +93,16 @@ def _evaluation_routes(ctx: Context) -> list[BaseRoute]:
 
     def read_evaluations(_: Request) -> Response:
         found = evaluations.list_evaluations(ctx)
-        return _json({"seq": 0, "evaluations": found, "poll_after_ms": EVALUATIONS_POLL_MS})
+        return _json(ctx, {"seq": 0, "evaluations": found, "poll_after_ms": EVALUATIONS_POLL_MS})
 
     def read_evaluation(request: Request) -> Response:
-        return _json(evaluations.read(ctx, _text(request, "key")))
+        return _json(ctx, evaluations.read(ctx, _text(request, "key")))
 
     def read_problem(request: Request) -> Response:
-        return _json(evaluations.read_problem(ctx, _text(request, "key"), _text(request, "task")))
+        return _json(ctx, evaluations.read_problem(ctx, _text(request, "key"), _text(request, "task")))
 
     def read_comparison(request: Request) -> Response:
-        return _json(evaluations.compare(ctx, _text(request, "key"), _text(request, "other")))
+        return _json(ctx, evaluations.compare(ctx, _text(request, "key"), _text(request, "other")))
 
     return [
         Route("/api/evaluations", _guarded(read_evaluations)),
@@ -113,10 +116,10 @@ def _export_routes(ctx: Context) -> list[BaseRoute]:
     """Files go out from where they lie, in ranges where a browser goes on with a transfer that broke off."""
 
     def read_exports(_: Request) -> Response:
-        return _json({"seq": 0, "exports": exports.list_exports(ctx), "poll_after_ms": EVALUATIONS_POLL_MS})
+        return _json(ctx, {"seq": 0, "exports": exports.list_exports(ctx), "poll_after_ms": EVALUATIONS_POLL_MS})
 
     def read_export(request: Request) -> Response:
-        return _json(exports.read(ctx, _text(request, "run")))
+        return _json(ctx, exports.read(ctx, _text(request, "run")))
 
     def read_file(request: Request) -> Response:
         path = exports.file_path(ctx, request.path_params["run_id"], request.path_params["name"])
@@ -132,7 +135,7 @@ def _export_routes(ctx: Context) -> list[BaseRoute]:
 
 
 def _health(_: Request) -> Response:
-    return _json({"ok": True})
+    return _json_bytes(b'{"ok": true}')
 
 
 def _guarded(endpoint: Callable[[Request], Response]) -> Callable[[Request], Response]:
@@ -161,8 +164,8 @@ def _ids(request: Request) -> list[str]:
     return request.query_params.get("runs", "").split(",")[:MAX_COMPARED]
 
 
-def _json(value: Any) -> Response:  # noqa: ANN401  # any JSON value
-    return _json_bytes(json.dumps(value).encode())
+def _json(ctx: Context, value: Any) -> Response:  # noqa: ANN401  # any JSON value
+    return _json_bytes(json.dumps(value if money.is_shown(ctx) else money.hide(value)).encode())
 
 
 def _json_bytes(body: bytes) -> Response:

@@ -123,7 +123,7 @@ def launch(ctx: Context) -> Page:
                     me_route(settings, acting_parts(demo)),
                     metrics_route(ctx),
                     *build_routes(ctx, live),
-                    interrupted_route(interruptions),
+                    interrupted_route(ctx, interruptions),
                 ],
                 "middleware": [
                     Middleware(AccessMiddleware, settings=settings, roles=roles),

@@ -16,7 +16,7 @@ from codex_space.jobs.supervisor import Supervisor
 from codex_space.services import leaving as service
 from codex_space.services import money, runs, space
 from codex_space.services.context import open_context
-from codex_space.store import checkpoints, costs
+from codex_space.store import checkpoints, costs, hub_jobs
 from codex_space.store import runs as run_rows
 from tests.fakes.hub_spaces import new_space
 
@@ -110,6 +110,62 @@ def test_time_in_which_the_machine_was_off_costs_nothing_and_a_clock_set_back_ne
     assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(0.001)
 
 
+def test_each_stretch_of_time_is_paid_at_the_price_of_its_own_hardware(open_there):
+    """A run that moved from an L4 to an A100: neither half is counted anew at the other's price."""
+    ctx = open_there()
+    run, accountant = running(ctx), spending(ctx, ctx.usd_per_hour())
+    for at in range(0, 101, 10):
+        accountant.step(NOVEMBER + at)
+    assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(100 * 0.80 / 3600)
+    moved = open_there(ACCELERATOR="a100-large")
+    accountant = spending(moved, moved.usd_per_hour())
+    for at in range(1000, 1101, 10):
+        accountant.step(NOVEMBER + at)
+    assert costs.by_run(moved.db, (run.id,))[run.id] == pytest.approx(100 * (0.80 + 2.50) / 3600)
+
+
+def test_a_price_that_changes_while_a_run_trains_counts_from_then_on(ctx):
+    price = [3.6]
+    accountant = Spending(ctx.db, usd_per_hour=lambda: price[0], monthly_cap_usd=None)
+    run = running(ctx)
+    accountant.step(NOVEMBER)
+    accountant.step(NOVEMBER + 10)
+    price[0] = 36.0
+    accountant.step(NOVEMBER + 20)
+    assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(0.010 + 0.100)
+
+
+def test_each_attempt_of_a_job_is_paid_at_the_price_of_its_own_flavour(ctx):
+    run = running(ctx)
+    for attempt, flavor, price in ((1, "l4x1", 0.80), (2, "a100-large", 2.50)):
+        hub_jobs.add_job(ctx.db, run.id, attempt, flavor=flavor, timeout_s=1e5, now=NOVEMBER, log_offset=0)
+        hub_jobs.update_job(ctx.db, run.id, attempt, usd_per_hour=price, running_s=3600.0)
+    durable.write_json(
+        ctx.workspace.root / "hardware_prices.json", {"usd_per_hour": {"l4x1": 99.0, "a100-large": 99.0}, "at": 1.0}
+    )
+    assert costs.by_run(ctx.db, (run.id,))[run.id] == pytest.approx(3.30)
+    assert money.read(ctx).month_usd == pytest.approx(3.30)
+
+
+def test_what_the_machine_has_cost_since_it_started_counts_idle_time_too(open_there, monkeypatch, capsys):
+    ctx = open_there()
+    monkeypatch.setattr(money, "booted_at", lambda: NOVEMBER - 5400)
+    found = money.read(ctx)
+    assert (found.since_boot_s, found.since_boot_usd) == (5400, pytest.approx(1.20))
+    monkeypatch.setattr(money, "booted_at", lambda: NOVEMBER + 5400)
+    assert money.read(ctx).since_boot_usd == 0, "a clock that was set back"
+    assert money.read(open_there(SPACE_ID="")).since_boot_usd == 0
+    monkeypatch.undo()
+    assert 0 < money.booted_at() <= time.time()
+    for name, value in ctx.settings.environ.items():
+        monkeypatch.setenv(name, value)
+    assert main(["space", "money", "--json", "--workspace", str(ctx.settings.workspace)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["since_boot_usd"] == pytest.approx(told["since_boot_s"] * 0.80 / 3600)
+    assert main(["space", "money", "--workspace", str(ctx.settings.workspace)]) == 0
+    assert "idle or not" in capsys.readouterr().out
+
+
 def test_a_month_is_a_month(ctx):
     accountant = spending(ctx)
     december = 1_796_083_200.0  # 2026-12-01 00:00 UTC
@@ -147,13 +203,13 @@ def test_at_the_months_cap_all_are_saved_and_stopped_and_no_more_is_taken(open_t
 
 
 def test_a_runs_own_cap_stops_it_alone(ctx):
-    accountant = spending(ctx)
-    dear = running(ctx, "dear", "launch: {max_cost_usd: 0.004}\n")
+    accountant = spending(ctx, 18.0)
+    dear = running(ctx, "dear", "launch: {max_cost_usd: 0.02}\n")
     accountant.step(NOVEMBER)
     accountant.step(NOVEMBER + 3)
     assert wishes(ctx) == []
     accountant.step(NOVEMBER + 5)
-    assert [verb for verb, reason in wishes(ctx) if "max_cost_usd is 0.004" in reason] == ["stop"]
+    assert [verb for verb, reason in wishes(ctx) if "max_cost_usd is 0.02" in reason] == ["stop"]
     run_rows.set_intent(ctx.db, dear.id, "stop", NOVEMBER, "x")
     accountant.step(NOVEMBER + 6)
     assert wishes(ctx) == [], "asked once"
@@ -260,6 +316,70 @@ def test_the_sleep_time_is_lifted_while_a_run_is_under_way(open_there, hub):
     end(ctx, run)
     goes.step(NOVEMBER + 5)
     assert there(hub)["sleep"] == 900
+
+
+def test_a_page_that_was_killed_meanwhile_still_sets_the_sleep_time_back(open_there, hub):
+    ctx = open_there(CODEX_SPACE_KEEP_AWAKE="1")
+    run = running(ctx)
+    leaving(ctx).step(NOVEMBER)
+    assert there(hub)["sleep"] == -1
+    end(ctx, run)
+    leaving(ctx).step(NOVEMBER + 60)  # another process, which lifted nothing itself
+    assert there(hub)["sleep"] == 900
+
+
+def test_a_sleep_time_that_was_never_set_or_was_set_by_hand_meanwhile_stays(open_there, hub):
+    ctx = open_there(CODEX_SPACE_KEEP_AWAKE="1")
+    for before, by_hand, after in ((None, None, None), (-1, None, -1), (900, 7200, 7200)):
+        there(hub)["sleep"] = before
+        goes, run = leaving(ctx), running(ctx)
+        goes.step(NOVEMBER)
+        asked = len(hub.state.requests)
+        goes.step(NOVEMBER + 1)
+        assert len(hub.state.requests) == asked, "not asked at every step"
+        if by_hand is not None:
+            there(hub)["sleep"] = by_hand
+        end(ctx, run)
+        goes.step(NOVEMBER + 2)
+        assert there(hub)["sleep"] == after
+
+
+def test_it_stays_awake_until_what_was_made_is_on_the_hub(open_there, hub):
+    ctx = open_there(CODEX_SPACE_KEEP_AWAKE="1")
+    goes, run = leaving(ctx), running(ctx)
+    add_checkpoint(ctx, run, "queued")
+    goes.step(NOVEMBER)
+    end(ctx, run)
+    goes.step(NOVEMBER + 1)
+    assert there(hub)["sleep"] == -1
+    checkpoints.set_upload(ctx.db, run.id, 5, "uploaded")
+    goes.step(NOVEMBER + 2)
+    assert there(hub)["sleep"] == 900
+
+
+def test_it_can_be_asked_for_and_taken_back_while_a_run_trains(ctx, hub):
+    goes, _ = leaving(ctx), running(ctx)
+    goes.step(NOVEMBER)
+    assert there(hub)["sleep"] == 900
+    service.keep_awake(ctx, on=True)
+    goes.step(NOVEMBER + 1)
+    assert there(hub)["sleep"] == -1
+    service.keep_awake(ctx, on=False)
+    goes.step(NOVEMBER + 2)
+    assert there(hub)["sleep"] == 900
+
+
+def test_a_hub_that_refuses_is_asked_again_later_and_leaving_does_not_wait_for_it(open_there, hub):
+    ctx = open_there(CODEX_SPACE_KEEP_AWAKE="1")
+    goes, run = leaving(ctx), running(ctx)
+    hub.fail("sleeptime", status=503, times=10)
+    goes.step(NOVEMBER)
+    assert there(hub)["sleep"] == 900
+    hub.heal()
+    end(ctx, run)
+    service.leave(ctx, "pause")
+    goes.step(NOVEMBER + 1)
+    assert there(hub)["stage"] == "PAUSED"
 
 
 def test_what_would_go_with_the_disk_is_named(ctx):

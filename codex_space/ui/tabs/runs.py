@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from codex_space.core.errors import CodexError, RunError
-from codex_space.services import from_hub, runs
+from codex_space.services import from_hub, money, runs
 from codex_space.services.bring_back import bring_back
 from codex_space.services.context import Context
 from codex_space.ui.errors import shows_errors
@@ -269,4 +269,5 @@ def _facts(ctx: Context, run_id: str) -> list[object]:
     except CodexError:
         return ["", "", gr.Dropdown([], value=None), _NO_OTHER, gr.HTML(visible=False), ""]
     others = view.choices_of(runs.list_runs(ctx, limit=200), leave_out=run.id)
-    return [run.recipe, run.name, gr.Dropdown(others, value=None), _NO_OTHER, gr.HTML(visible=False), ""]
+    recipe = run.recipe if money.is_shown(ctx) else money.hide(run.recipe)
+    return [recipe, run.name, gr.Dropdown(others, value=None), _NO_OTHER, gr.HTML(visible=False), ""]

@@ -28,6 +28,7 @@ class Cards:
     switch: gr.Button
     pause: gr.Button
     stay: gr.Button
+    awake: gr.Button
     copy: tuple[gr.Textbox, gr.Textbox, gr.Dropdown, gr.Textbox, gr.Textbox]
     duplicate: gr.Button
     copied: gr.HTML
@@ -44,7 +45,8 @@ def layout(ctx: Context) -> Cards:
     with gr.Row(equal_height=False):
         with gr.Column(min_width=320, elem_classes="cs-card"):
             make_html("<h3>Hardware and money</h3>")
-            money = make_html(view.render_money(ctx), elem_id="space-money")
+            # read when the tab is opened: what stands here now is sent to everybody who may look
+            money = make_html("", elem_id="space-money")
             move = make_html(view.render_move(ctx), elem_id="space-move")
             flavor = gr.Dropdown(
                 choices,
@@ -64,6 +66,7 @@ def layout(ctx: Context) -> Cards:
                 switch = gr.Button("Switch hardware", elem_id="space-switch", min_width=120)
                 pause = gr.Button("Pause", elem_id="space-pause", min_width=90)
                 stay = gr.Button("Stay", elem_id="space-stay", min_width=90)
+            awake = gr.Button(view.awake_label(ctx), elem_id="space-awake", visible=leaving.can_keep_awake(ctx))
         with gr.Column(min_width=320, elem_classes="cs-card"):
             make_html(
                 "<h3>Duplicate</h3><p class=cs-lead>A private copy with secrets of its own: this Space's are never copied.</p>"
@@ -104,7 +107,20 @@ def layout(ctx: Context) -> Cards:
             copied = make_html(view.render_link(ctx), elem_id="copy-result")
     copy = (source, to, hardware, token, password)
     return Cards(
-        checklist_card, checklist, dismiss, money, move, flavor, agreed, switch, pause, stay, copy, duplicate, copied
+        checklist_card,
+        checklist,
+        dismiss,
+        money,
+        move,
+        flavor,
+        agreed,
+        switch,
+        pause,
+        stay,
+        awake,
+        copy,
+        duplicate,
+        copied,
     )
 
 
@@ -112,8 +128,8 @@ def wire(cards: Cards, opened: Sequence[Callable[..., object]], ctx: Context) ->
     """Connect the buttons; the facts are read when the tab is opened."""
 
     @looks
-    def look() -> tuple[str, str]:
-        return view.render_money(ctx), view.render_move(ctx)
+    def look() -> tuple[str, str, object]:
+        return view.render_money(ctx), view.render_move(ctx), gr.Button(view.awake_label(ctx))
 
     def check() -> tuple[object, str]:
         text, is_shown = view.render_checklist(ctx)
@@ -123,7 +139,7 @@ def wire(cards: Cards, opened: Sequence[Callable[..., object]], ctx: Context) ->
         first_boot.dismiss(ctx)
         return check()
 
-    def leave(to: str | None, agreed: bool) -> tuple[str, str, object]:
+    def leave(to: str | None, agreed: bool) -> tuple[str, str, object, object]:
         if not to:
             raise WorkspaceError("no hardware is chosen", where="Hardware", cure="Choose one above.")
         if leaving.losses(ctx) and not agreed:
@@ -131,17 +147,11 @@ def wire(cards: Cards, opened: Sequence[Callable[..., object]], ctx: Context) ->
         leaving.leave(ctx, to)
         return *look(), gr.Checkbox(value=False)
 
-    def stay() -> tuple[str, str]:
+    def stay() -> tuple[str, str, object]:
         leaving.stay(ctx)
         return look()
 
-    def duplicate(*fields: str | None) -> tuple[str, str, str]:
-        source, to, hardware, token, password = ((field or "").strip() for field in fields)  # empty ones are None
-        given = {"HF_TOKEN": token, "CODEX_SPACE_PASSWORD": password}
-        made = space.duplicate(ctx, to, hardware=hardware, secrets=given, from_id=source)
-        return "", "", view.render_copied(made)  # the page forgets the secrets
-
-    facts = [cards.money, cards.move]
+    facts = [cards.money, cards.move, cards.awake]
     for listen in opened:
         listen(look, None, facts, show_progress="hidden", api_visibility="private")
         listen(check, None, [cards.checklist_card, cards.checklist], show_progress="hidden", api_visibility="private")
@@ -152,5 +162,22 @@ def wire(cards: Cards, opened: Sequence[Callable[..., object]], ctx: Context) ->
         shows_errors(lambda agreed: leave("pause", agreed)), cards.agreed, moved, api_visibility="private"
     )
     cards.stay.click(shows_errors(stay), None, facts, api_visibility="private")
+    cards.awake.click(shows_errors(lambda: (_toggle_awake(ctx), *look())[1:]), None, facts, api_visibility="private")
     secrets = [cards.copy[3], cards.copy[4]]
-    cards.duplicate.click(shows_errors(duplicate), list(cards.copy), [*secrets, cards.copied], api_visibility="private")
+    cards.duplicate.click(
+        shows_errors(lambda *fields: _duplicate(ctx, *fields)),
+        list(cards.copy),
+        [*secrets, cards.copied],
+        api_visibility="private",
+    )
+
+
+def _toggle_awake(ctx: Context) -> None:
+    leaving.keep_awake(ctx, on=not leaving.is_kept_awake(ctx))
+
+
+def _duplicate(ctx: Context, *fields: str | None) -> tuple[str, str, str]:
+    source, to, hardware, token, password = ((field or "").strip() for field in fields)  # empty ones are None
+    given = {"HF_TOKEN": token, "CODEX_SPACE_PASSWORD": password}
+    made = space.duplicate(ctx, to, hardware=hardware, secrets=given, from_id=source)
+    return "", "", view.render_copied(made)  # the page forgets the secrets

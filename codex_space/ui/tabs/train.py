@@ -9,11 +9,13 @@ from typing import Any
 import gradio as gr
 
 from codex_space.core.errors import CodexError, RecipeError
+from codex_space.core.estimate import Estimate
 from codex_space.core.presets import list_presets, read_recipe_text
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.sweep import expand
 from codex_space.core.yaml_text import parse_yaml
 from codex_space.data.formats import ACCEPTED
-from codex_space.services import commands, datasets, estimate, runs
+from codex_space.services import commands, datasets, estimate, forecast, leaving, runs
 from codex_space.services.checks import readiness
 from codex_space.services.context import Context
 from codex_space.services.preflight import check_tokens
@@ -38,6 +40,8 @@ from codex_space.ui.views import train as view
 from codex_space.ui.views.markup import escape, render_check, render_checks, render_notice
 
 FIRST_PRESET = "sft/tiny-cpu"
+HUB_WAIT_S = 2.0
+"""For the Space's sleep time, on the way to what a run needs."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class TrainTab:
     verdict: gr.HTML
     hardware: gr.Dropdown
     needs: gr.HTML
+    awake: gr.Button
     check: gr.Button
     tokens: gr.HTML
     go: gr.Button
@@ -101,6 +106,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     render_checks([render_check(None, "Recipe", "is being checked")]), elem_id="train-ready"
                 )
                 needs = make_html(elem_id="train-estimate")
+                awake = gr.Button("Keep awake while runs train", size="sm", visible=False, elem_id="train-awake")
                 hardware = gr.Dropdown(
                     estimate_view.hardware_choices(), value=estimate.THIS_MACHINE, label="Estimated for",
                     elem_id="train-hardware", info="Only the estimate follows it; where the run trains is the last field of the form.",
@@ -136,6 +142,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
         verdict,
         hardware,
         needs,
+        awake,
         check,
         tokens,
         go,
@@ -182,14 +189,19 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     gr.on(
         [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
     )
+    seen = [tab.needs, tab.awake, tab.go]
     gr.on(
         [tab.text.change, tab.hardware.input, *opened],
         lambda text, hardware: _estimate(ctx, text, hardware),
         [tab.text, tab.hardware],
-        tab.needs,
+        seen,
         trigger_mode="always_last",
         concurrency_limit=4,  # a Hub that does not answer holds nobody else up
         **quiet,
+    )
+
+    tab.awake.click(
+        shows_errors(lambda text, hardware: _keep_awake(ctx, text, hardware)), [tab.text, tab.hardware], seen, **quiet
     )
 
     def search(typed: gr.KeyUpData) -> object:
@@ -239,12 +251,38 @@ def _from_settings(text: str, preset: str, payload: str) -> str:
     return settings_view.put_setting(text, asked["path"], asked["value"])
 
 
-def _estimate(ctx: Context, text: str, hardware: str) -> str:
+def _estimate(ctx: Context, text: str, hardware: str) -> tuple[str, object, object]:
+    """Return what it needs on the machine looked at; whether staying awake is offered; Train, with what it will cost."""
     try:
-        return estimate_view.render_estimate(estimate.estimate(ctx, expand(text)[0], hardware=hardware))
+        texts = expand(text)
+        launch = parse_recipe(texts[0]).launch
+    except RecipeError:  # what is wrong with it the checklist says
+        return "", gr.Button(visible=False), gr.Button("Train")
+    found = _try_estimate(ctx, texts[0], hardware)
+    shown = estimate_view.render_estimate(found) if isinstance(found, Estimate) else ""
+    goes_to = estimate.THIS_MACHINE if launch.where == "local" else launch.flavor
+    if isinstance(found, CodexError) and not isinstance(found, RecipeError):  # not asked again: the Hub may be slow
+        shown = estimate_view.render_unknown(found)
+    elif hardware != goes_to:
+        found = _try_estimate(ctx, texts[0], goes_to)
+    foreseen = forecast.weigh(ctx, texts, found if isinstance(found, Estimate) else None)
+    warned = forecast.warnings(ctx, foreseen, wait_s=HUB_WAIT_S)
+    offered = leaving.can_keep_awake(ctx) and any(line.label == "Sleep" for line in warned)
+    shown += estimate_view.render_warnings(warned)
+    return shown, gr.Button(visible=offered), gr.Button(estimate_view.train_label(foreseen))
+
+
+def _try_estimate(ctx: Context, text: str, hardware: str) -> Estimate | CodexError:
+    try:
+        return estimate.estimate(ctx, text, hardware=hardware)
     except CodexError as error:
-        # what is wrong with a recipe the checklist says
-        return "" if isinstance(error, RecipeError) else estimate_view.render_unknown(error)
+        return error
+
+
+def _keep_awake(ctx: Context, text: str, hardware: str) -> tuple[str, object, object]:
+    leaving.keep_awake(ctx, on=True)
+    gr.Info("The Space stays awake while runs train; its sleep time comes back after.", duration=6)
+    return _estimate(ctx, text, hardware)
 
 
 def _check(ctx: Context, text: str) -> str:

@@ -3,8 +3,10 @@
 from codex_space.core.errors import CodexError
 from codex_space.core.estimate import Estimate
 from codex_space.core.hardware import list_hardware
+from codex_space.services.checks import Check
 from codex_space.services.estimate import THIS_MACHINE
-from codex_space.ui.views.markup import escape
+from codex_space.services.forecast import Forecast, dollars
+from codex_space.ui.views.markup import escape, render_check, render_checks
 
 _PARTS = {
     "weights": "Weights", "adapters": "Adapters", "optimizer": "Optimizer state", "reference": "Reference model",
@@ -43,6 +45,18 @@ def render_estimate(found: Estimate) -> str:
         f'<details><summary>What the memory goes to</summary><dl class="cs-facts">{rows}</dl>'
         f"<p class=cs-note>{found.trained_parameters:,} of {found.num_parameters:,} parameters are trained.</p></details></div>"
     )
+
+
+def render_warnings(lines: list[Check]) -> str:
+    """Return what to know before the start, each with its cure; nothing where there is nothing."""
+    shown = "".join(render_check(line.ok, line.label, line.detail, line.cure) for line in lines)
+    return f'<div class="cs-warned" role=status>{render_checks([shown])}</div>' if lines else ""
+
+
+def train_label(forecast: Forecast) -> str:
+    """Return what the Train button says: with the cost where the machine is paid for and the time is known."""
+    usd = forecast.total_usd
+    return "Train" if usd is None else f"Train ({'under $0.01' if usd < 0.01 else f'about {dollars(usd)}'})"
 
 
 def render_unknown(error: CodexError) -> str:

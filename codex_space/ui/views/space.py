@@ -5,6 +5,7 @@ from datetime import datetime
 from codex_space.core.errors import CodexError
 from codex_space.hub.records import Account
 from codex_space.services import audit
+from codex_space.services.account import own_account
 from codex_space.services.context import Context
 from codex_space.services.models import machine
 from codex_space.ui.views.markup import escape, render_bytes, render_check, render_checks, render_facts
@@ -27,7 +28,7 @@ def render_machine(ctx: Context) -> str:
 def render_account(ctx: Context) -> str:
     """Ask the Hub who the token belongs to and what it may do."""
     try:
-        account = ctx.hub().whoami()
+        account = own_account(ctx)
     except CodexError as error:
         return render_checks([render_check(False, "Hub account", error.what, error.cure)])
     return render_checks(account_lines(account))
@@ -58,7 +59,8 @@ def render_access(ctx: Context) -> str:
         only = f"the page listens on {settings.host}; no password is needed here"
         who.append(render_check(True, "This machine only", only))
     elif settings.visitors == "look":
-        who.append(render_check(None, "Visitors", "everybody may look, without the files of models"))
+        unseen = "the files of models" if settings.visitors_see_money else "the files of models and what is spent"
+        who.append(render_check(None, "Visitors", f"everybody may look, without {unseen}"))
     else:
         who.append(render_check(True, "Visitors", "nobody else sees anything", "CODEX_SPACE_VISITORS=look shows it."))
     owner = ctx.owner is not None

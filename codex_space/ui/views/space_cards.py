@@ -4,6 +4,7 @@ from codex_space.core.errors import CodexError
 from codex_space.hub.space import Copied
 from codex_space.services import estimate, first_boot, leaving, money, space
 from codex_space.services.context import Context
+from codex_space.services.forecast import describe_time
 from codex_space.ui.views.markup import escape, render_check, render_checks, render_facts, render_notice
 
 NOT_A_SPACE = "<p class=cs-note>This machine is not a Space, so there is no hardware to switch.</p>"
@@ -18,8 +19,11 @@ def flavor_choices(ctx: Context) -> list[tuple[str, str]]:
 
 
 def render_money(ctx: Context) -> str:
-    """Return price, month, cap and what happens when nothing is left to do."""
+    """Return price, month, cap and what happens when nothing is left to do; a visitor is told the hardware alone."""
     found, settings = money.read(ctx), ctx.settings
+    if not money.is_shown(ctx):
+        told = "<p class=cs-note>What it costs is shown to those who may act here.</p>"
+        return render_facts([("Hardware", escape(settings.accelerator or "a machine of your own"))]) + told
     facts = [
         ("Hardware", escape(settings.accelerator or "a machine of your own")),
         ("Price", _price(found.usd_per_hour)),
@@ -28,15 +32,25 @@ def render_money(ctx: Context) -> str:
             f"${found.month_usd:,.2f}" + (f" of ${found.cap_usd:,.2f}" if found.cap_usd is not None else ""),
         ),
     ]
+    if found.usd_per_hour:
+        up = f"${found.since_boot_usd:,.2f} in {describe_time(found.since_boot_s)}, idle time included"
+        facts.insert(2, ("Since it started", up))
     facts += [(month, f"${usd:,.2f}") for month, usd in list(found.months.items())[:4] if month != found.month]
     if settings.space_id:
         idle = IDLE.get(settings.when_idle, settings.when_idle)
         after = "" if settings.when_idle == "stay" else f", after {settings.idle_minutes:g} minutes"
         facts.append(("When idle", escape(f"{idle}{after}")))
+        if leaving.is_kept_awake(ctx):
+            facts.append(("Sleep", "not while a run is under way or goes up to the Hub"))
     cap = (
         "" if found.cap_usd is not None else "CODEX_SPACE_MONTHLY_CAP_USD sets a cap: runs are saved and stopped at it."
     )
     return render_facts(facts) + (f"<p class=cs-note>{cap}</p>" if cap else "")
+
+
+def awake_label(ctx: Context) -> str:
+    """Return what the button that keeps the Space awake would do now."""
+    return "Let it sleep while runs train" if leaving.is_kept_awake(ctx) else "Keep awake while runs train"
 
 
 def render_move(ctx: Context) -> str:
