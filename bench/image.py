@@ -6,7 +6,6 @@ Where there is no Docker engine this is what shows that the image builds and run
 
 import argparse
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -16,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.container import ImageCheckError
 from bench.dockerfile import Base, DockerfileError, Step, choose_sources, parse_dockerfile, read_base, read_ignored
-from bench.image_start import ImageCheckError, look_at
+from bench.image_start import look_at
 from bench.measure import REPO, write_result
 from bench.root import BASE_PATH, Program, Root, RootError, call
 
@@ -176,7 +176,6 @@ def _describe(base: Base, exact: str) -> dict[str, str]:
     return {
         "named": f"python:{base.python}-slim-{base.suite}",
         "stood in for by": f"debootstrap {base.suite} (minbase) with Python {exact} of this machine in /usr/local",
-        "host": platform.release(),
     }
 
 

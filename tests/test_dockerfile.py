@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from bench.container import list_processes
 from bench.dockerfile import DockerfileError, choose_sources, parse_dockerfile, read_base, read_ignored
 from bench.image import Image
-from bench.image_start import list_processes
 from bench.root import Program, Root, RootError, find_python
 
 REPO = Path(__file__).parent.parent
