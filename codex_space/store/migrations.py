@@ -187,4 +187,5 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " (SELECT 'webhook' AS way UNION SELECT 'discussion') AS ways"
         " WHERE runs.state IN ('succeeded', 'failed', 'stopped', 'lost')",
     ),
+    ("CREATE TABLE ended_sessions (key TEXT PRIMARY KEY, over_at REAL NOT NULL) STRICT, WITHOUT ROWID",),
 )

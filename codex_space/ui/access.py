@@ -1,10 +1,12 @@
 """Decide for every request who is asking and whether it may reach the page, before Gradio sees it.
 
 Covered: DNS rebinding (the Host header on loopback), other sites making a visitor's browser post, or
-reading through it (Origin and Sec-Fetch-Site), a page that anybody could open (no password, no sign-in and not loopback), wrong passwords, and roles:
-what is not named in `_LOOKED_AT` may be asked for only by those who may act, so a new address is shut until it is named.
-What an event of the page may do is guard.py's. Not covered: guessing passwords without a limit (choose a long one), and
-programs of this machine on a loopback page.
+reading through it (Origin and Sec-Fetch-Site), or signing the visitor out, a page that anybody could open (no password, no
+sign-in and not loopback), wrong passwords, headers of a proxy that somebody made up (who asks is never read from them), a
+sign-in that was ended (signed_out.py), another person's Gradio session (page_sessions.py), and roles: what is not named in
+`_LOOKED_AT` may be asked for only by those who may act, so a new address is shut until it is named. What an event of the page
+may do is guard.py's. Not covered: guessing passwords without a limit (choose a long one), and programs of this machine on
+a loopback page.
 """
 
 import base64
@@ -26,15 +28,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from codex_space.core.actor import Actor, May, acting
 from codex_space.core.settings import Settings
 from codex_space.services.roles import Roles
+from codex_space.services.signed_out import SignedOut
+from codex_space.ui.page_sessions import PageSessions, sessions_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # gradio 6.31 asks these two of its own server in launch(), without a password
 STARTUP_CHECKS = frozenset({("HEAD", "/"), ("GET", "/gradio_api/startup-events")})
 SIGN_IN, SIGNED_IN, SIGN_OUT, PASSWORD = "/login/huggingface", "/login/callback", "/logout", "/login/password"
+FORWARDED = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
 MAX_EVENT_BYTES = 1 << 16
-ACTOR = "codex_space.actor"
-"""Where a request's scope says who asks."""
+ACTOR, SESSIONS = "codex_space.actor", "codex_space.sessions"
+"""Where a request's scope says who asks, and whose the page's sessions are."""
 
 _OWN_READS = r"/api/(?!exports/[^/]+/files/).*"  # the files are the model itself: for those who may act
 # `file=` takes a web address too, which Gradio then fetches: a path of this machine begins with a slash
@@ -73,15 +78,25 @@ def judge(settings: Settings, asked: Asked, actor: Actor) -> Refusal | None:
     """Return why a request is refused, or None where it may pass."""
     if asked.path == "/health" and asked.method in {"GET", "HEAD"}:
         return None
-    if (asked.method, asked.path) in STARTUP_CHECKS and asked.client_host in LOOPBACK:
+    if (asked.method, asked.path) in STARTUP_CHECKS and _is_this_program(asked):
         return None
-    return _wrong_address(settings, asked) or _not_allowed(settings, asked, actor) or _other_site(asked)
+    return (
+        _wrong_address(settings, asked)
+        or _not_allowed(settings, asked, actor)
+        or _other_site(asked)
+        or _signed_out_elsewhere(asked)
+    )
 
 
 def needed(method: str, path: str) -> May:
     """Return what somebody must be allowed in order to ask this."""
     looks = _LOOKED_AT.get("GET" if method in SAFE_METHODS else method)
     return May.LOOK if looks is not None and looks.fullmatch(path) else May.ACT
+
+
+def _is_this_program(asked: Asked) -> bool:
+    """Uvicorn takes the caller's address from a proxy's headers where the proxy is this machine, and anybody can send those."""
+    return asked.client_host in LOOPBACK and FORWARDED.isdisjoint(asked.headers)
 
 
 def _wrong_address(settings: Settings, asked: Asked) -> Refusal | None:
@@ -123,12 +138,27 @@ def _other_site(asked: Asked) -> Refusal | None:
     return Refusal(403, "Another site asked for this; it was refused.")
 
 
+def _signed_out_elsewhere(asked: Asked) -> Refusal | None:
+    """The way out is a plain link, so a picture of that address on any site would sign a person out."""
+    if asked.path != SIGN_OUT:
+        return None
+    site = asked.headers.get("sec-fetch-site")
+    if site is None:  # no browser of today
+        is_own = _host_of(asked.headers.get("referer", "")) == asked.headers.get("host", "").lower() != ""
+    else:
+        is_own = site in {"same-origin", "none"}
+    if is_own:
+        return None
+    return Refusal(403, f'Another site asked to sign you out. <a href="{SIGN_OUT}">Sign out</a> if you wish it.')
+
+
 class AccessMiddleware:
     """ASGI middleware around the whole program: Gradio's routes and ours."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, roles: Roles) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, roles: Roles, signed_out: SignedOut) -> None:
         """Guard `app`."""
-        self._app, self._settings, self._roles = app, settings, roles
+        self._app, self._settings, self._roles, self._signed_out = app, settings, roles, signed_out
+        self._sessions = PageSessions()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its actor, or answer with the refusal."""
@@ -140,6 +170,7 @@ class AccessMiddleware:
             return
         asked = _asked(scope)
         actor = scope[ACTOR] = await self._recognise(asked, scope.get("session") or {})
+        scope[SESSIONS] = self._sessions
         if asked.path == PASSWORD and self._settings.password is not None:
             await self._password_page(actor)(scope, receive, send)
             return
@@ -147,12 +178,18 @@ class AccessMiddleware:
             await _answer(refusal)(scope, receive, send)
             return
         acting.set(actor)
+        body = b""
         if asked.method == "POST" and actor.may < May.ACT:
-            body = await _read(receive)
-            if body is None or not _is_plain(body):
+            read = await _read(receive)
+            if read is None or not _is_plain(read):
                 await _answer(Refusal(403, "What a visitor sends is a few plain values."))(scope, receive, send)
                 return
-            receive = _again(body, receive)
+            body, receive = read, _again(read, receive)
+        if not self._sessions.may_use(sessions_of(asked.path, scope["query_string"], body), actor):
+            await _answer(Refusal(403, "This session of the page is another person's."))(scope, receive, send)
+            return
+        if asked.path == SIGN_OUT and asked.method == "GET":
+            await run_in_threadpool(self._signed_out.end, scope.get("session") or {})
         await self._app(scope, receive, send)
 
     async def _recognise(self, asked: Asked, session: Mapping[str, Any]) -> Actor:
@@ -161,7 +198,8 @@ class AccessMiddleware:
         if settings.password is not None and _knows(settings.password.reveal(), given):
             return Actor("password", May.ACT)
         if settings.signs_in:
-            if token := _session_token(session, self._roles.clock()):
+            token = "" if self._signed_out.has(session) else _session_token(session, self._roles.clock())
+            if token:
                 return await self._ask(token, signed_in=True)
             bearer = given if given.lower().startswith("bearer ") else asked.headers.get("x-hf-authorization", "")
             if bearer.lower().startswith("bearer hf_"):
@@ -245,6 +283,14 @@ def _answer(refusal: Refusal) -> HTMLResponse:
     return HTMLResponse(page, refusal.status, headers)
 
 
+def _host_of(address: str) -> str:
+    """Return host and port of an address, empty where it is none (such as http://[oops)."""
+    try:
+        return urlsplit(address).netloc.lower()
+    except ValueError:
+        return ""
+
+
 def _host_name(host: str) -> str:
     """Return the name in a Host header without its port."""
     try:
@@ -268,9 +314,5 @@ def _same_origin(headers: Mapping[str, str]) -> bool:
     """Programs that are no browser send neither header; a browser always sends one of them with a change."""
     origin = headers.get("origin")
     if origin is not None:
-        try:
-            asked_from = urlsplit(origin).netloc.lower()
-        except ValueError:  # such as http://[oops
-            return False
-        return bool(headers.get("host")) and asked_from == headers["host"].lower()
+        return bool(headers.get("host")) and _host_of(origin) == headers["host"].lower()
     return headers.get("sec-fetch-site", "none") in {"same-origin", "none"}

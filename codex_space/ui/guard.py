@@ -1,7 +1,7 @@
 """Let an event of the page run only for those who may: whoever acts, or also whoever looks where the handler only reads.
 
-Covered: every event that has a Python function, however it is called (queue, /call, /run); a new handler is for those
-who may act until it is marked with `looks`. Not covered: what runs in the visitor's own browser.
+Covered: every event that has a Python function, however it is called (queue, /call, /run), in a session that is not another
+person's; a new handler is for those who may act until it is marked with `looks`. Not covered: what runs in the visitor's own browser.
 """
 
 import functools
@@ -15,8 +15,9 @@ from gradio.context import LocalContext
 
 from codex_space.core.actor import Actor, May, acting
 from codex_space.core.errors import AccessError
-from codex_space.ui.access import ACTOR
+from codex_space.ui.access import ACTOR, SESSIONS
 from codex_space.ui.errors import message_of
+from codex_space.ui.page_sessions import PageSessions
 
 _NEEDS = "_codex_space_needs"
 _PRESSES = frozenset({"click", "submit", "upload"})
@@ -84,7 +85,9 @@ def _may(handler: Callable[..., Any], event: BlockFunction) -> bool:
     Raises:
         gr.Error: Something was pressed that is for others.
     """
-    actor = _caller()
+    actor, is_own = _caller()
+    if not is_own:
+        raise gr.Error("This session of the page is another person's.", title="Not allowed", print_exception=False)
     if actor.may >= needs(handler):
         acting.set(actor)  # for whatever the handler writes down
         return True
@@ -99,9 +102,10 @@ def _unchanged(event: BlockFunction) -> Any:  # noqa: ANN401  # as Gradio takes 
     return None if num == 0 else gr.skip() if num == 1 else [gr.skip()] * num
 
 
-def _caller() -> Actor:
-    """Return who asked for the event: the door left it in the request's scope."""
+def _caller() -> tuple[Actor, bool]:
+    """Return who asked for the event, and whether in a session of their own: the door left both in the request's scope."""
     request = LocalContext.request.get(None)
     scope = getattr(getattr(request, "request", None), "scope", {})
-    found = scope.get(ACTOR)
-    return found if isinstance(found, Actor) else Actor("nobody", May.NOTHING)
+    found, sessions, named = scope.get(ACTOR), scope.get(SESSIONS), getattr(request, "session_hash", None)
+    actor = found if isinstance(found, Actor) else Actor("nobody", May.NOTHING)
+    return actor, not isinstance(sessions, PageSessions) or sessions.may_use([named] if named else [], actor)

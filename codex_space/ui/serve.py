@@ -20,6 +20,7 @@ from codex_space.services.context import Context, open_context
 from codex_space.services.interrupted import Interruptions
 from codex_space.services.live import REFRESH_S, Live
 from codex_space.services.roles import Roles
+from codex_space.services.signed_out import SignedOut
 from codex_space.services.tokens import TokenView
 from codex_space.ui import logs
 from codex_space.ui.access import AccessMiddleware
@@ -96,7 +97,7 @@ def launch(ctx: Context) -> Page:
         WorkspaceError: The port is taken.
     """
     live, chat, tokens, settings = Live(ctx), Chat(ctx), TokenView(ctx), ctx.settings
-    roles, interruptions = Roles(settings, ctx.clock), Interruptions(ctx)
+    roles, signed_out, interruptions = Roles(settings, ctx.clock), SignedOut(ctx.db, ctx.clock), Interruptions(ctx)
     uploads = Uploads()
     demo = build(ctx, chat, tokens, interruptions, uploads)
     # on a Space Gradio's server would reload the source while it runs, which ends in a traceback without another package
@@ -126,7 +127,7 @@ def launch(ctx: Context) -> Page:
                     interrupted_route(ctx, interruptions),
                 ],
                 "middleware": [
-                    Middleware(AccessMiddleware, settings=settings, roles=roles),
+                    Middleware(AccessMiddleware, settings=settings, roles=roles, signed_out=signed_out),
                     Middleware(UploadsMiddleware, uploads=uploads),
                 ],
             },

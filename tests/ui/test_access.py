@@ -11,6 +11,8 @@ from starlette.routing import Route
 from codex_space.core.actor import Actor, May
 from codex_space.core.settings import Secret, Settings
 from codex_space.services.roles import Roles
+from codex_space.services.signed_out import SignedOut
+from codex_space.store.db import Database
 from codex_space.ui.access import AccessMiddleware, Asked, judge
 
 NOBODY, HERE = Actor("visitor", May.NOTHING), Actor("this machine", May.ACT)
@@ -32,7 +34,8 @@ def open_page(serve_app, tmp_path_factory):
             return PlainTextResponse("inside")
 
         inner = Starlette(routes=[Route("/{path:path}", reached, methods=METHODS)])
-        return serve_app(AccessMiddleware(inner, settings, Roles(settings, time.time)))
+        db = Database.open(settings.workspace / "codex_space.db")
+        return serve_app(AccessMiddleware(inner, settings, Roles(settings, time.time), SignedOut(db, time.time)))
 
     return make
 
@@ -158,6 +161,30 @@ def test_only_the_two_questions_gradio_asks_itself_pass_without_a_password(tmp_p
     assert all(judged(settings, *pair, "10.1.2.3") for pair in asked)
     assert judged(settings, "GET", "/", "127.0.0.1").status == 401
     assert judged(settings, "POST", "/gradio_api/startup-events", "127.0.0.1").status == 401
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Real-IP", "Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto"])
+def test_what_a_proxys_headers_claim_makes_nobody_this_machine(guarded, name):
+    """Over real HTTP, where uvicorn believes such headers of a proxy on this machine."""
+    for value in ("127.0.0.1", "localhost", "for=127.0.0.1", "127.0.0.1, 127.0.0.1", "::1", "https"):
+        for method, path in (("HEAD", "/"), ("GET", "/gradio_api/startup-events"), ("GET", "/api/runs")):
+            assert guarded.ask(path, method, host="a-space.example", **{name.lower(): value}).status == 401, (
+                name,
+                value,
+            )
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-host", "x-host", "x-original-host", "forwarded"])
+def test_a_made_up_host_opens_neither_loopback_nor_another_sites_way_in(local, guarded, name):
+    forged = {name: f"127.0.0.1:{local.port}"}
+    assert local.ask(host="evil.example", **forged).status == 403
+    assert local.ask("/x", "POST", b"", origin="https://evil.example", **{name: "evil.example"}).status == 403
+    given = {"authorization": basic("s3cret wörd:with colon"), "host": "a-space.example"}
+    asked = {**given, name: "evil.example", "x_forwarded_proto": "https", "origin": "https://evil.example"}
+    assert guarded.ask("/x", "POST", b"", **asked).status == 403
+    assert guarded.ask("/x", **asked).status == 403
+    own = {**given, name: "evil.example", "origin": "https://a-space.example"}
+    assert guarded.ask("/x", "POST", b"", **own).text == "inside", "nor do they shut the page's own way in"
 
 
 def test_a_malformed_host_or_origin_is_refused_and_not_an_error(tmp_path):

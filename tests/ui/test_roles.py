@@ -59,7 +59,7 @@ def test_a_visitor_finds_the_way_to_sign_in(space):
 def test_signing_out_ends_it(space):
     person = space.person(OWNER)
     assert person.me()["acts"]
-    person.ask("/logout")
+    person.ask("/logout", sec_fetch_site="same-origin")
     assert person.me() == 401
 
 
