@@ -3,8 +3,8 @@
 In it: the database, copied consistently while its owner goes on; datasets; job folders without what can be made or fetched
 again (the spool, merged models, and all but the newest of the checkpoints that the Hub is proven to hold).
 
-Covered, since an archive may come from anybody: names that lead out of the folder, links, devices and pipes are
-refused before anything is kept; an archive may unpack to no more than the disk has free, nor hold a million files; nothing
+Covered, since an archive may come from anybody: names that lead out of the folder, links, devices, pipes, files by which a
+run is in hand here, and a database with code of its own are refused before anything is kept; owner and mode of a file are ours; an archive may unpack to no more than the disk has free, nor hold a million files; nothing
 appears in the workspace until all of it is unpacked and its database opens (an older one is upgraded). Not covered: what
 a recipe or a model in it says is not vetted; a run in it is started only by a person or where it was queued.
 """
@@ -94,13 +94,15 @@ def restore(source: Path, workspace: Workspace) -> dict[str, Any]:
             num_files = _unpack(tar, staging)
         if not (staging / workspace.database.name).is_file():
             raise WorkspaceError("it holds no workspace of this program", where=str(source))
-        db = Database.open(staging / workspace.database.name)
-        num_runs = runs.count_runs(db)
-        db.close()
+        with contextlib.closing(Database.open(staging / workspace.database.name)) as db:
+            _require_plain_database(db, source)
+            num_runs = runs.count_runs(db)
         Workspace(staging).make()
         if root.is_dir():
             root.rmdir()
         staging.rename(root)
+    except RecursionError:  # tarfile follows a header that only leads to the next one inside itself
+        raise WorkspaceError("it holds headers without end", where=str(source), cure="It is not unpacked.") from None
     except (tarfile.TarError, EOFError, zlib.error, UnicodeError, ValueError, OverflowError) as error:
         raise WorkspaceError(
             f"the archive is damaged ({error})", where=str(source), cure="Use another copy."
@@ -173,12 +175,22 @@ def _require_plain(member: tarfile.TarInfo) -> None:
     parts = member.name.split("/")
     plain = not path.is_absolute() and not {"", ".", ".."} & set(parts) and "\\" not in member.name
     printable = member.name.isprintable() and len(member.name) <= MAX_NAME_CHARS
-    if not member.isreg() or not plain or not printable or member.issparse():
+    if not member.isreg() or not plain or not printable or member.issparse() or member.size < 0:
         raise WorkspaceError(
             f"it holds {member.name[:200]!r}, which is no plain file inside it", cure="It is not unpacked."
         )
     if parts[0] not in _TOP and (len(parts) > 1 or parts[0] != Workspace(Path()).database.name):
         raise WorkspaceError(f"it holds {member.name[:200]!r}, which no backup does", cure="It is not unpacked.")
+    if parts[0] == "runs" and len(parts) > 2 and parts[2] in _LEFT_OUT:  # which process a worker is, what goes up
+        raise WorkspaceError(f"it holds {member.name[:200]!r}, which no backup does", cure="It is not unpacked.")
+
+
+def _require_plain_database(db: Database, source: Path) -> None:
+    """Refuse a database that would do something by itself when this program writes to it."""
+    found = db.query("SELECT name FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE 'CREATE VIRTUAL%'")
+    if found:
+        what = f"its database holds {str(found[0]['name'])[:200]!r}, which no database of this program does"
+        raise WorkspaceError(what, where=str(source), cure="It is not unpacked.")
 
 
 class _Member(tarfile.TarInfo):

@@ -1,7 +1,9 @@
 """An archive of a workspace comes back as it was; a hostile one leaves nothing behind."""
 
+import gzip
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -152,6 +154,12 @@ def special(kind, **given):
         special(tarfile.CHRTYPE, devmajor=1, devminor=3),
         special(tarfile.FIFOTYPE),
         special(tarfile.DIRTYPE),
+        special(tarfile.BLKTYPE, devmajor=8, devminor=0),
+        special(tarfile.REGTYPE, size=-1024),
+        ("runs/x/worker.json", b"{}"),
+        ("runs/x/stop.request", b""),
+        ("runs/x/announced.json", b"{}"),
+        ("runs/x/spool/step-5/model.safetensors", b"x"),
     ],
 )
 def test_a_hostile_member_is_refused_and_nothing_is_kept(tmp_path, member):
@@ -165,6 +173,62 @@ def test_the_same_name_twice_is_refused(tmp_path):
     archive = make(tmp_path, ("runs/x", b"1"), ("runs/x", b"2"))
     with pytest.raises(WorkspaceError, match="File exists"):
         archives.restore(archive, Workspace(tmp_path / "back"))
+
+
+def test_what_comes_is_for_this_user_alone_whatever_the_archive_says(tmp_path, filled):
+    info = tarfile.TarInfo("runs/x/setuid")
+    info.mode, info.uid, info.gid, info.uname = 0o6777, 0, 0, "root"
+    database = filled.workspace.root / "copy.db"
+    filled.db.copy_to(database)
+    archive = make(tmp_path, ("codex_space.db", database.read_bytes()), info)
+    archives.restore(archive, Workspace(tmp_path / "back"))
+    found = (tmp_path / "back" / "runs" / "x" / "setuid").stat()
+    assert (found.st_mode & 0o7777, found.st_uid) == (0o600, os.getuid())
+    assert (tmp_path / "back" / "runs" / "x").stat().st_mode & 0o7077 == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER quietly AFTER INSERT ON runs BEGIN DELETE FROM audit; END",
+        "CREATE VIEW seen AS SELECT * FROM runs",
+        "CREATE VIRTUAL TABLE v USING fts5(x)",
+    ],
+)
+def test_a_database_that_does_more_than_hold_rows_is_refused(tmp_path, filled, statement):
+    database = tmp_path / "hostile.db"
+    filled.db.copy_to(database)
+    connection = sqlite3.connect(database)
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    archive = make(tmp_path, ("codex_space.db", database.read_bytes()))
+    with pytest.raises(WorkspaceError, match="database"):
+        archives.restore(archive, Workspace(tmp_path / "back"))
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_chain_of_headers_is_refused_in_one_sentence(tmp_path):
+    """Each says that the next describes the file: a reader that follows them one inside the other runs out of stack."""
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type, header.size = tarfile.XHDTYPE, 16
+    block = header.tobuf(tarfile.USTAR_FORMAT) + b"15 comment=abcd\n".ljust(512, b"\0")
+    path = tmp_path / "chain.tar.gz"
+    path.write_bytes(gzip.compress(block * 5000))
+    with pytest.raises(WorkspaceError):
+        archives.restore(path, Workspace(tmp_path / "back"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["chain.tar.gz"]
+
+
+def test_a_real_bomb_costs_neither_disk_nor_time(tmp_path):
+    """A megabyte that unpacks to a gigabyte of zeros, said to be more than any disk."""
+    info = tarfile.TarInfo("runs/zeros")
+    info.size = 1 << 50
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(info.tobuf() + bytes(64 << 20)))
+    with pytest.raises(WorkspaceError, match="more than the disk"):
+        archives.restore(path, Workspace(tmp_path / "back"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["bomb.tar.gz"]
 
 
 def test_a_bomb_is_refused_before_it_fills_the_disk(tmp_path, monkeypatch):
