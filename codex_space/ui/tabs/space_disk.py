@@ -12,6 +12,7 @@ from codex_space.ui.errors import shows_errors
 from codex_space.ui.guard import looks
 from codex_space.ui.theme import make_html
 from codex_space.ui.views import space_disk as view
+from codex_space.ui.views.markup import escape
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def wire(card: DiskCard, opened: Sequence[Callable[..., object]], ctx: Context) 
         try:
             disk.ask_hub(ctx)
         except CodexError as error:
-            gr.Warning(f"The Hub was not asked: {error.what}.", duration=6)
+            gr.Warning(f"The Hub was not asked: {escape(error.what)}.", duration=6)
         return view.render_disk(ctx)
 
     def go(kinds: list[str], sure: bool) -> list[object]:
