@@ -137,7 +137,7 @@ def _add_workspace(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "kinds",
         nargs="*",
         metavar="KIND",
-        help="checkpoints, newest, scratch, caches; default: all but newest, which is the last checkpoint of ended runs",
+        help="checkpoints, newest, scratch, caches, models; default: all but newest (the last checkpoint of ended runs) and models",
     )
     cleaned.add_argument("--dry-run", action="store_true", help="ask the Hub, say what would go, delete nothing")
     _add_json(cleaned)

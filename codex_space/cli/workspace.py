@@ -78,7 +78,7 @@ def disk(args: argparse.Namespace) -> int:
     print(f"{'free':<12}  {_size(found.free_bytes):>9} of {_size(found.size_bytes)}")
     if usage.hub_cache_bytes:
         print(
-            f"{'Hub cache':<12}  {_size(usage.hub_cache_bytes):>9}, outside the workspace; `hf cache prune` empties it"
+            f"{'Hub cache':<12}  {_size(usage.hub_cache_bytes):>9}, outside the workspace; `hf cache rm` takes models out of it"
         )
     for kind, size_bytes in offered.items():
         if size_bytes:

@@ -137,6 +137,17 @@ class Hub:
         with hub_errors(repo_id):
             return bool(self._api.repo_info(repo_id, repo_type=repo_type).private)
 
+    def check_readable(self, repo_id: str, revision: str, repo_type: RepoType = "model") -> None:
+        """Pass a revision that this token may download.
+
+        Raises:
+            HubNotFoundError: It is not there, or hidden from this token.
+            HubGatedError: Its terms are not accepted.
+        """
+        with hub_errors(repo_id):
+            self._api.auth_check(repo_id, repo_type=repo_type)
+            self._api.repo_info(repo_id, repo_type=repo_type, revision=revision)
+
     def storage_bytes(self, repo_id: str, repo_type: RepoType = "model") -> int:
         """Return what a repository holds, all its revisions together, as the Hub counts it.
 

@@ -278,7 +278,7 @@ def _disk_line(ctx: Context) -> Check:
     free_bytes = shutil.disk_usage(ctx.workspace.root).free
     detail = f"{free_bytes / 1e9:,.0f} GB free"
     if free_bytes < MIN_FREE_BYTES:
-        return Check(False, "Disk", detail, "Delete old runs or datasets.")
+        return Check(False, "Disk", detail, "Clean up on Space, or by `codex-space workspace clean`.")
     return Check(True, "Disk", detail)
 
 

@@ -21,7 +21,7 @@ from codex_space.hub.client import Hub
 from codex_space.hub.proof import prove
 from codex_space.jobs import away, references, resume_point
 from codex_space.jobs.process import adopt, read_identity
-from codex_space.services import after
+from codex_space.services import after, cached_models
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as rows
 from codex_space.store import runs as run_rows
@@ -32,8 +32,9 @@ KINDS = {
     "newest": "the last checkpoint of ended runs, where it is on the Hub",
     "scratch": "what killed programs left",
     "caches": "what is made again when it is needed",
+    "models": "models downloaded from the Hub (on a Space, while nothing runs)",
 }
-"""What may go, by kind; `newest` only where it is named, since people chat with those."""
+"""What may go, by kind; `newest` and `models` only where they are named, since people chat with those."""
 USUAL = ("checkpoints", "scratch", "caches")
 
 
@@ -105,6 +106,9 @@ def plan(ctx: Context) -> Plan:
             found.items.append(Item(kind, path, name, size_bytes, safe, row.run_id, row.step))
     found.items.extend(_scratch(ctx))
     found.items.extend(_caches(ctx))
+    for cached in cached_models.find(ctx):
+        size_bytes, safe = _gain_bytes(cached.path), "downloaded again when it is needed; the Hub is asked for it first"
+        found.items.append(Item("models", cached.path, cached.repo_id, size_bytes, safe))
     return found
 
 
@@ -122,7 +126,10 @@ def clean(ctx: Context, kinds: tuple[str, ...] = USUAL, *, dry_run: bool = False
         wanted = plan(ctx)
         done = Cleaned([], list(wanted.kept))
         hub = ctx.hub()
-        for item in sorted((each for each in wanted.items if each.kind in kinds), key=lambda each: not each.run_id):
+        for item in sorted(
+            (each for each in wanted.items if each.kind in kinds),
+            key=lambda each: not each.run_id and each.kind != "models",
+        ):
             try:
                 reason = _remove(ctx, hub, item, dry_run=dry_run)
             except HubBusyError as error:
@@ -144,6 +151,8 @@ def _remove(ctx: Context, hub: Hub, item: Item, *, dry_run: bool) -> str:
     Raises:
         HubBusyError: The Hub does not answer.
     """
+    if item.kind == "models":
+        return _remove_model(ctx, hub, item, dry_run=dry_run)
     if not _is_own(ctx, item.path):
         return "a link leads to it or from it"
     if item.run_id:
@@ -153,6 +162,11 @@ def _remove(ctx: Context, hub: Hub, item: Item, *, dry_run: bool) -> str:
         if item.path.exists():
             return "its files may not be deleted by this user"
     return ""
+
+
+def _remove_model(ctx: Context, hub: Hub, item: Item, *, dry_run: bool) -> str:
+    cached = next((each for each in cached_models.find(ctx) if each.path == item.path), None)
+    return cached_models.remove(hub, cached, dry_run=dry_run) if cached else "somebody needs it now"
 
 
 def _remove_checkpoint(ctx: Context, hub: Hub, item: Item, *, dry_run: bool) -> str:
@@ -239,9 +253,8 @@ def _scratch(ctx: Context) -> Iterator[Item]:
     for pattern, age_s in ((".incoming-*", STALE_AFTER_S), (".deleted-*", scratch.YOUNG_S)):
         for path in sorted(workspace.datasets.glob(pattern)):
             if now - path.lstat().st_mtime > age_s:
-                yield Item(
-                    "scratch", path, f"datasets/{path.name}", _gain_bytes(path), "an import or a deletion was killed"
-                )
+                name, why = f"datasets/{path.name}", "an import or a deletion was killed"
+                yield Item("scratch", path, name, _gain_bytes(path), why)
 
 
 def _caches(ctx: Context) -> Iterator[Item]:

@@ -21,7 +21,7 @@ ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
 FREE_SLEEPS_AFTER_S = 48 * 3600.0
 MAX_SLEEP_S = 30 * 24 * 3600
 MAX_VALUE_CHARS = 10_000
-_NOT_HANDED_ON = frozenset({"CODEX_SPACE_AUTORUN", "CODEX_SPACE_JOB_IMAGE", "CODEX_SPACE_HOME"})
+_NOT_HANDED_ON = frozenset({"CODEX_SPACE_AUTORUN", "CODEX_SPACE_JOB_IMAGE", "CODEX_SPACE_HOME", "CODEX_SPACE_COPIES"})
 """Settings of this Space that would start a run in the copy, or mean another machine."""
 _LEAVE = "`codex-space space leave FLAVOR` (or pause) saves and sends them first, then goes."
 _SPACE_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")

@@ -410,6 +410,79 @@ def test_an_unknown_kind_and_a_second_clean_up_are_refused(ctx, sent):
     assert sent.checkpoint_steps() == [2, 4, 6]
 
 
+def cached_model(ctx, hub, repo_id="ada/base"):
+    """A model in the Hub client's cache as that keeps it: blobs, and links to them by revision."""
+    commit = hub.state.put("models", repo_id, {"config.json": "{}"})
+    folder = ctx.settings.hub_cache / f"models--{repo_id.replace('/', '--')}"
+    (folder / "blobs").mkdir(parents=True)
+    (folder / "blobs" / "abc").write_bytes(b"x" * 9000)
+    (folder / "snapshots" / commit).mkdir(parents=True)
+    (folder / "snapshots" / commit / "model.safetensors").symlink_to("../../blobs/abc")
+    age(folder)
+    return folder
+
+
+def age(folder):
+    for path in (folder, *folder.rglob("*")):
+        os.utime(path, (1, 1), follow_symlinks=False)
+
+
+@pytest.fixture
+def on_space(tmp_path, hub):
+    env = {"CODEX_SPACE_HOME": str(tmp_path / "workspace"), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_write"}
+    env |= {"SPACE_ID": "ada/space", "SYSTEM": "spaces", "HF_HOME": str(tmp_path / "hf")}
+    context = open_context(read_settings(env), lambda: NOW, own=False)
+    yield context
+    context.close()
+
+
+def test_downloaded_models_go_on_a_space_where_the_hub_still_gives_them(on_space, hub):
+    kept, gone = cached_model(on_space, hub, "ada/gone"), cached_model(on_space, hub)
+    del hub.state.repos["models/ada/gone"]
+    (on_space.settings.hub_cache / "version.txt").write_text("1")
+    done = clean(on_space, "models")
+    assert [item.name for item in done.removed] == ["ada/base"]
+    assert done.size_bytes >= 9000
+    assert "does not give it any more" in done.kept[0].why
+    assert kept.is_dir()
+    assert not gone.exists()
+    assert sorted(path.name for path in on_space.settings.hub_cache.iterdir()) == [kept.name, "version.txt"]
+
+
+@pytest.mark.parametrize("how", ["queued", "chat", "young", "usual", "link", "busy", "revision"])
+def test_downloaded_models_stay_where_somebody_may_need_them(on_space, hub, tmp_path, how):
+    folder, kinds = cached_model(on_space, hub), ("models",)
+    if how == "queued":
+        queue(on_space, RECIPE)
+    elif how == "chat":
+        durable.write_json(on_space.workspace.chatting(1), {**vars(identify(os.getpid())), "path": "ada/base"})
+    elif how == "young":
+        os.utime(folder / "blobs", (NOW, NOW))
+    elif how == "usual":
+        kinds = cleaning.USUAL
+    elif how == "link":
+        folder.rename(tmp_path / "elsewhere")
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif how == "revision":
+        hub.state.repos["models/ada/base"]["commits"].clear()
+        hub.state.put("models", "ada/base", {"config.json": "[]"})
+    if how == "busy":
+        hub.fail("", status=503, times=99)
+        with pytest.raises(HubBusyError):
+            clean(on_space, *kinds)
+    else:
+        clean(on_space, *kinds)
+    assert (folder / "blobs" / "abc").is_file()
+
+
+def test_the_cache_of_a_machine_of_ones_own_is_shared_and_not_offered(ctx, hub, tmp_path, monkeypatch):
+    monkeypatch.setitem(ctx.settings.environ, "HF_HOME", str(tmp_path / "hf"))
+    folder = cached_model(ctx, hub)
+    assert not [item for item in cleaning.plan(ctx).items if item.kind == "models"]
+    clean(ctx, "models")
+    assert folder.is_dir()
+
+
 # Killed in between.
 
 

@@ -37,7 +37,7 @@ def render_disk(ctx: Context) -> str:
         ("Free on disk", f"{render_bytes(found.free_bytes)} of {render_bytes(found.size_bytes)}"),
     ]
     if usage.hub_cache_bytes:
-        cache = f"{render_bytes(usage.hub_cache_bytes)} outside the workspace; <code>hf cache prune</code> empties it"
+        cache = f"{render_bytes(usage.hub_cache_bytes)} outside the workspace; <code>hf cache rm</code> takes models out of it"
         facts.append(("Hub's own cache", cache))
     facts += _hub_facts(ctx) + _copy_facts(ctx)
     return (
