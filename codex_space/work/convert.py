@@ -17,6 +17,7 @@ _TAIL = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _HEAD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 # llama.cpp's names. Not llama-bpe for the last: it implies a bos token and whole words first, dbrx is the same split alone.
 _SPLITS = {rf"{_HEAD}\p{{N}}|{_TAIL}": "qwen2", rf"{_HEAD}\p{{N}}{{1,3}}|{_TAIL}": "dbrx"}
+_DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
 
 NEVER_MERGED = "\u00fe \u00ff"
 """llama.cpp loads no vocabulary without merges, as one of bare bytes has none; these bytes never stand in UTF-8."""
@@ -38,7 +39,16 @@ def pre_tokenizer(tokenizer: Mapping[str, Any]) -> str | None:
         case ["Split", "ByteLevel"] if not splits_words and not steps[0].get("invert"):
             known = _SPLITS.get(str(steps[0].get("pattern", {}).get("Regex")))
             return known if steps[0].get("behavior") == "Isolated" else None
+        case ["Split", "Split", "Split", "Split", "Digits", "ByteLevel"] if not splits_words:
+            same = [_pattern(step) for step in steps[:4]] == _DEEPSEEK_CODER and steps[4].get("individual_digits")
+            return "deepseek-coder" if same else None
     return None
+
+
+def _pattern(step: Mapping[str, Any]) -> str:
+    """Return the expression of a step that splits apart what matches it, empty for any other."""
+    plain = step.get("behavior") == "Isolated" and not step.get("invert")
+    return str(step.get("pattern", {}).get("Regex")) if plain else ""
 
 
 def main() -> None:
