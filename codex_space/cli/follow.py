@@ -78,7 +78,8 @@ def _stop_and_keep(ctx: Context, run_id: str) -> Run:
 def _left_to_upload(ctx: Context, run: Run) -> int:
     if ctx.owner is None or run.repo_id is None:
         return 0
-    return sum(row.upload in {"queued", "uploading"} for row in runs.checkpoints(ctx, run.id))
+    waiting = sum(row.upload in {"queued", "uploading"} for row in runs.checkpoints(ctx, run.id))
+    return waiting + (run.state in FINAL and runs.card_waits(ctx, run))
 
 
 def _left_to_grade(ctx: Context, run: Run) -> int:
@@ -110,7 +111,7 @@ def _progress(ctx: Context, run: Run) -> str:
             return f"{run.id}  {run.state}; {waiting} evaluation{'s' if waiting > 1 else ''} being graded"
         if following := _left_after(ctx, run):
             return f"{run.id}  {run.state}; {following}"
-        return f"{run.id}  {run.state}; {_left_to_upload(ctx, run)} checkpoints on their way to the Hub"
+        return f"{run.id}  {run.state}; {_left_to_upload(ctx, run)} checkpoints or cards on their way to the Hub"
     if not run.max_steps:
         return f"{run.id}  {run.state}  {run.phase}"
     done = int(24 * run.step / run.max_steps)

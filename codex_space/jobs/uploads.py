@@ -38,7 +38,7 @@ from codex_space.store.runs import FINAL, Run, list_runs, read_run
 _log = logging.getLogger(__name__)
 FIRST_WAIT_S = 5.0
 LONGEST_WAIT_S = 600.0
-CARDS_EVERY_S, CARDS_OF_RUNS = 10.0, 50
+CARDS_EVERY_S, CARDS_OF_RUNS = 3.0, 50
 
 
 def wait_s(num_tries: int) -> float:
@@ -143,16 +143,14 @@ class Uploader:
                 self._push_card(run, now)
 
     def _has_new_scores(self, run: Run) -> bool:
+        if any(row.upload in {"queued", "uploading"} for row in list_checkpoints(self._db, run.id)):
+            return False
         job = self._workspace.job(run.id)
-        rows = of_writer(self._db, run.id)
-        left = any(row.upload in {"queued", "uploading"} for row in list_checkpoints(self._db, run.id))
-        if left or any(row.state == "waiting" for row in rows):
-            return False
-        is_told = (durable.read_json(job.card) or {}).get("ended_at") == run.ended_at
-        if is_told or not any(row.state == "done" for row in rows):
+        if card_waits(self._db, job, run) or (durable.read_json(job.card) or {}).get("busy"):
+            return True
+        if not any(row.state == "waiting" for row in of_writer(self._db, run.id)):
             self._carded.add((run.id, run.ended_at))
-            return False
-        return True
+        return False
 
     def _push_card(self, run: Run, now: float) -> None:
         job = self._workspace.job(run.id)
@@ -164,6 +162,7 @@ class Uploader:
         except HubBusyError as error:
             _log.info("the card of %s waits: %s", run.id, error)
             self._next_cards_at = now + LONGEST_WAIT_S
+            durable.write_json(job.card, {"ended_at": run.ended_at, "busy": True})
             return
         except (CodexError, OSError) as error:
             _log.warning("the card of %s stays as it is: %s", run.id, error)
@@ -180,6 +179,16 @@ class Uploader:
             uploaded = {row.step for row in list_checkpoints(self._db, path.parent.name) if row.upload == "uploaded"}
             for step in uploaded.intersection(spooled_steps(job)):
                 remove_spooled(job, step)
+
+
+def card_waits(db: Database, job: JobDir, run: Run) -> bool:
+    """Say whether an ended run's card is to be pushed once more; one that a busy Hub holds up is waited for by nobody."""
+    if run.state not in FINAL or run.repo_id is None or run.place != "local":
+        return False
+    if (durable.read_json(job.card) or {}).get("ended_at") == run.ended_at:
+        return False
+    states = {row.state for row in of_writer(db, run.id)}
+    return "done" in states and "waiting" not in states
 
 
 def _origin(job: JobDir, step: int) -> Origin:

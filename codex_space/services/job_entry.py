@@ -168,7 +168,8 @@ def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, stop_t
 
 def _left(ctx: Context, run: Run) -> int:
     rows = runs.checkpoints(ctx, run.id)
-    return sum(row.upload in {"queued", "uploading"} for row in rows) + evaluations.count_waiting(ctx, run.id)
+    waiting = sum(row.upload in {"queued", "uploading"} for row in rows) + evaluations.count_waiting(ctx, run.id)
+    return waiting + runs.card_waits(ctx, run)
 
 
 def _is_asked(ctx: Context, run: Run, stop_tag: str) -> bool:

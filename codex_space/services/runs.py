@@ -20,7 +20,7 @@ from codex_space.core.recipe import (
     validate,
 )
 from codex_space.core.yaml_text import parse_yaml
-from codex_space.jobs import references
+from codex_space.jobs import references, uploads
 from codex_space.jobs import resume_point as resume_points
 from codex_space.jobs import tail as tail_of
 from codex_space.services import checks, evaluations, exports, forecast, money
@@ -228,6 +228,11 @@ def delete(ctx: Context, run_id: str) -> None:
 def checkpoints(ctx: Context, run_id: str) -> list[Checkpoint]:
     """Return the run's checkpoints, oldest first, with the state of their upload."""
     return checkpoint_rows.list_checkpoints(ctx.db, show(ctx, run_id).id)
+
+
+def card_waits(ctx: Context, run: Run) -> bool:
+    """Say whether the card of an ended run is still to tell of its last scores."""
+    return uploads.card_waits(ctx.db, ctx.workspace.job(run.id), run)
 
 
 def retry_upload(ctx: Context, run_id: str, step: int) -> None:

@@ -1,13 +1,17 @@
 """A training that ends in a GGUF file by itself: asked for on the page and on the command line, over real workers."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+from huggingface_hub import ModelCard
 from playwright.sync_api import expect
 
 from codex_space.core.export_tools import find_converter
-from tests.e2e.conftest import queue, read_run, wait_for
+from tests.e2e.conftest import REPO, queue, read_run, wait_for
 
 pytestmark = [
     pytest.mark.e2e,
@@ -55,3 +59,40 @@ def test_the_page_asks_for_it_and_leads_to_it(page, open_tab):
     link.click()
     expect(tab.page.locator("#export-result tbody tr[data-passed=true]")).to_have_count(1, timeout=180_000)
     expect(tab.page.locator("#export-list [data-key]")).to_have_count(1)
+
+
+def test_files_and_both_cards_reach_the_hub_with_the_last_scores(hub, tmp_path):
+    recipe = """
+kind: sft
+name: to take home
+model: {model_name_or_path: fresh:tiny}
+lora: {r: 4}
+datasets: [{path: sample:python-first-chat}]
+validation: {fraction: 0.05}
+train: {max_steps: 4, per_device_train_batch_size: 2, max_length: 256, logging_steps: 1}
+checkpoints: {every_steps: 2}
+evaluate: {benchmarks: [first-steps], limit: 3, max_new_tokens: 8}
+hub: {repo_id: ada/home}
+after: [export]
+export: {gguf: [Q8_0], push: true}
+"""
+    environ = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_write", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "codex_space", "train", "-", "--json", "--workspace", str(tmp_path / "workspace")]
+    done = subprocess.run(
+        command, input=recipe, env=environ, capture_output=True, text=True, timeout=500, cwd=REPO, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    assert json.loads(done.stdout)["after"][0]["state"] == "succeeded"
+    card = ModelCard(hub.state.files("models", "ada/home")["README.md"].decode())
+    assert (card.data.library_name, card.data.license, card.data.model_name) == ("peft", "other", "to take home")
+    assert {each.dataset_name for each in card.data.eval_results} >= {"first-steps"}
+    assert "| data | `sample:python-first-chat` | | apache-2.0 |" in card.text.replace("|  |", "| |")
+    assert "problem by problem against the base" in card.text
+    assert str(tmp_path) not in str(card)
+    assert hub.state.files("models", "ada/home")["curves.svg"].startswith(b"<svg")
+    files = hub.state.files("models", "ada/home-GGUF")
+    assert {"to-take-home-Q8_0.gguf", "Modelfile", "curves.svg", "README.md"} <= set(files)
+    home = ModelCard(files["README.md"].decode())
+    assert (home.data.library_name, home.data.pipeline_tag) == ("gguf", "text-generation")
+    assert home.data.eval_results
+    assert hub.repo("ada/home-GGUF")["private"]
