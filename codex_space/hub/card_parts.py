@@ -17,7 +17,7 @@ from codex_space.core.sources import Source
 
 CURVES = "curves.svg"
 MAX_NAMED = 20
-_MARKUP = re.compile(r"([\\`*{}\[\]()<>#+!|~$&]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+_MARKUP = re.compile(r"([\\`*\[\]<>|~$&]|^[#+=-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _WIDTH, _HEIGHT, _EDGE = 720, 260, 44
 
 
@@ -117,7 +117,7 @@ def render_scores(origin: Origin, intro: str) -> str:
     flips = "".join(_flips(score) for score in origin.scores if score.flips)
     protocol = "".join(f"- {plain_sentence(line)}\n" for line in origin.protocol)
     asked = f"\nHow they were asked:\n\n{protocol}" if protocol else ""
-    return f"## Evaluation\n\n{intro} Step {origin.scores[0].step:,}.\n\n{head}\n{rows}\n{flips}{asked}"
+    return f"## Evaluation\n\n{intro} {origin.scores[0].step:,}.\n\n{head}\n{rows}\n{flips}{asked}"
 
 
 def plain_sentence(text: str) -> str:

@@ -14,12 +14,13 @@ from codex_space.hub.licences import read_folder, read_source
 from codex_space.hub.records import RepoType
 from codex_space.services.context import Context
 
-KEPT_S = 600.0
+KEPT_S, BUSY_S = 600.0, 30.0
 DECIDE = "Whether they do is for you to decide; the model's card will say so too and name no licence."
 LOOK = "Look there before you pass the model on; its card will say so too and name no licence."
 
 _Key = tuple[str | None, str, str | None, RepoType]
 _read: dict[_Key, tuple[float, Stated]] = {}
+_busy: dict[_Key, tuple[float, HubBusyError]] = {}
 _lock = threading.Lock()
 
 
@@ -74,9 +75,13 @@ def _ask(ctx: Context, repo_id: str, revision: str | None, repo_type: RepoType) 
         at, known = _read.get(key, (-KEPT_S, None))
     if known is not None and now - at < KEPT_S:
         return known
+    busy = _busy.get(key)
+    if busy is not None and now - busy[0] < BUSY_S:  # the checklist follows every key that is pressed
+        raise busy[1]
     try:
         found = read_source(ctx.hub(), repo_id, revision, repo_type).stated
-    except HubBusyError:
+    except HubBusyError as error:
+        _busy[key] = (now, error)
         raise
     except CodexError:  # another line of the checklist says that it cannot be read
         return Stated(repo_id)

@@ -19,7 +19,7 @@ import torch
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedTokenizerBase
 
-from codex_space.core import durable, quants
+from codex_space.core import durable, quants, sources
 from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import FAMILIES, require_converter
 from codex_space.core.origin import Origin
@@ -91,7 +91,9 @@ def run(attempt: Attempt) -> None:
     base = _local(attempt, models.base_of(adapter)) if adapter else Path(source)
     _require_family(base)
     weights = quants.read_weights(base)
-    export = _begin(attempt, recipe, converter, where, origin.read(Path(source), base, where))
+    noted = sources.read(attempt.job).model
+    told = origin.read(Path(source), base, where, noted.revision if noted and noted.id == where else "")
+    export = _begin(attempt, recipe, converter, where, told)
     _require_room(export, weights, merges=adapter is not None)
     attempt.say("ready", max_steps=100)
     if attempt.check_only:

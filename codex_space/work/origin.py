@@ -22,12 +22,11 @@ def read(source: Path, base: Path, where: str, revision: str = "") -> Origin:
         step = int(source.name.rpartition("-")[2]) if source.name.startswith("checkpoint-") else 0
         found = read_origin(job, step)
         return found if found.model is None or found.model.licence else _with_licence(found, licence)
-    model = (
-        Source(where, revision=revision, licence=licence[0], licence_name=licence[1])
-        if looks_like_repo_id(where)
-        else None
-    )
-    return Origin(model=model, licence=judge(model.stated if model else None, ()))
+    name = where if looks_like_repo_id(where) or where.startswith("run:") else Path(where).name
+    model = Source(name, revision=revision, licence=licence[0], licence_name=licence[1])
+    if where.startswith("fresh:"):
+        return Origin()
+    return Origin(model=model, licence=judge(model.stated, ()))
 
 
 def _with_licence(origin: Origin, licence: tuple[str, str]) -> Origin:

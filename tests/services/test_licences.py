@@ -15,6 +15,7 @@ PLAIN = RECIPE.partition("after:")[0]
 @pytest.fixture
 def room(ctx, hub):
     licences._read.clear()
+    licences._busy.clear()
     environ = {**ctx.settings.environ, "HF_ENDPOINT": hub.endpoint}
     hub.state.put("models", "ada/base", {"README.md": "---\nlicense: apache-2.0\n---\n", "config.json": "{}"})
     hub.state.put("models", "ada/silent", {"README.md": "# no front", "config.json": "{}"})
@@ -57,6 +58,9 @@ def test_a_card_is_asked_once_and_a_dead_hub_is_one_open_line(room, hub):
     licences._read.clear()
     hub.fail("datasets/bob/nc", status=503)
     assert line_of(room, "ada/base", "bob/nc").ok is None
+    before = len(hub.asked("datasets/bob/nc", "GET"))
+    assert line_of(room, "ada/base", "bob/nc").ok is None
+    assert len(hub.asked("datasets/bob/nc", "GET")) == before, "not at every key that is pressed"
 
 
 def test_what_a_run_was_made_from_counts_for_the_next(room):
