@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 from playwright.sync_api import expect
 
 from codex_space.core.export_tools import find_converter
-from tests.e2e.conftest import REPO, queue, read_run, wait_for
+from tests.e2e.conftest import REPO, all_runs, queue, read_run, wait_for, wait_for_step
 
 pytestmark = [
     pytest.mark.e2e,
@@ -59,6 +59,27 @@ def test_the_page_asks_for_it_and_leads_to_it(page, open_tab):
     link.click()
     expect(tab.page.locator("#export-result tbody tr[data-passed=true]")).to_have_count(1, timeout=180_000)
     expect(tab.page.locator("#export-list [data-key]")).to_have_count(1)
+
+
+def test_a_page_that_is_killed_while_it_trains_queues_the_export_once_when_it_is_back(page):
+    run_id = queue(page, "train.max_steps=30", "after=[export]", "export.gguf=[Q8_0]")
+    wait_for_step(page, run_id, 3)
+    page.process.kill()
+    page.process.wait()
+    ended = page.workspace / "runs" / run_id / "exit.json"
+    wait_for(ended.is_file, 120, "the end of the worker")
+    assert not (page.workspace / "runs" / run_id / "after.json").exists()
+    page.start()
+    wait_for(lambda: exports_of(page), 60, "the export")
+    page.process.kill()
+    page.process.wait()
+    page.start()
+    wait_for(lambda: exports_of(page)[0]["state"] == "succeeded", 200, "the end of the export")
+    assert len(exports_of(page)) == 1
+
+
+def exports_of(page):
+    return [run for run in all_runs(page) if run["kind"] == "export"]
 
 
 def test_files_and_both_cards_reach_the_hub_with_the_last_scores(hub, tmp_path):
