@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from codex_space.core import durable
+from codex_space.jobs.shim import NICER
 
 # The shim passes these on to its worker (see jobs/shim.py).
 ASK_TERM, ASK_KILL = signal.SIGUSR1, signal.SIGUSR2
@@ -30,6 +31,17 @@ class Identity:
     pid: int
     start_ticks: int
     boot_id: str
+
+
+def give_way(pid: int) -> None:
+    """Let the page answer before this process computes, where they share cores; as the shim does for a run's worker.
+
+    Linux may share the cores out by session before it looks at processes: the child leads one of its own.
+    """
+    with contextlib.suppress(OSError):
+        niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER)
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
 
 
 class Handle:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import CodexError, ModelError
+from codex_space.jobs.process import give_way
 
 Reply = dict[str, Any]
 
@@ -133,6 +134,7 @@ class WarmWorker:
                     )
             except OSError as error:
                 raise ModelError(f"the model's process could not be started ({error})") from error
+            give_way(process.pid)
             self._child = _Child(process)
             threading.Thread(target=self._hand_out, args=(self._child,), name="replies", daemon=True).start()
         return self._child

@@ -16,6 +16,7 @@ from codex_space.core.paths import JobDir
 from codex_space.core.recipe import parse_recipe
 from codex_space.jobs.launch import launch, launch_facts, worker_command, worker_environ
 from codex_space.jobs.process import ASK_KILL, ASK_TERM
+from codex_space.jobs.shim import NICER
 from tests.jobs.conftest import DEADLINE_S, RECIPE
 
 SECRETS = {
@@ -173,6 +174,22 @@ def test_a_shim_that_cannot_say_who_it_is_leaves_no_worker(bench):
         launch(job, ["sh", "-c", "echo $$ > pid; sleep 60"], marked)
     marker = f"CODEX_SPACE_JOB={job.root}".encode()
     until(lambda: not [entry for entry in Path("/proc").iterdir() if _carries(entry, marker)])
+
+
+def test_a_worker_and_all_it_starts_give_way_to_the_page(bench):
+    run = bench.submit("x")
+    job = bench.job(run)
+    handle = launch(
+        job,
+        ["sh", "-c", f"(nice; cat /proc/self/autogroup) > {job.root}/nice; sleep 0.1"],
+        {"PATH": os.environ["PATH"]},
+    )
+    assert handle.wait(DEADLINE_S)
+    handle.close()
+    told, *session = (job.root / "nice").read_text().splitlines()
+    niceness = os.getpriority(os.PRIO_PROCESS, 0) + NICER
+    assert int(told) == niceness
+    assert not session or session[0].endswith(f" nice {niceness}")
 
 
 def test_the_shim_itself_cleans_up_what_fled_into_another_session(bench):

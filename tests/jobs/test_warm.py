@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from codex_space.core.errors import CodexError, ModelError
+from codex_space.jobs.shim import NICER
 from codex_space.jobs.warm import WarmWorker
 
 # A real process that speaks the protocol; the model is a counter.
@@ -81,6 +82,11 @@ def test_a_reader_who_leaves_in_the_middle_stops_the_model_and_harms_nobody(warm
     next(answer)
     answer.close()
     assert words(warm, 2) == ["0 ", "1 "]
+
+
+def test_it_gives_way_to_the_page(warm):
+    warm.start()
+    assert os.getpriority(os.PRIO_PROCESS, warm.pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICER
 
 
 def test_a_stop_is_for_one_asker(warm):
