@@ -1,5 +1,6 @@
 """The command line that a recipe stands for, ready to paste."""
 
+import functools
 import shlex
 
 import yaml
@@ -32,13 +33,19 @@ def _inline(text: str) -> str:
 
 def _changes(preset_text: str, wanted: dict[str, object]) -> list[str] | None:
     """Return the overrides that turn a preset into the wanted recipe, None where overrides cannot."""
-    try:
-        given = _flatten(parse_recipe(preset_text).model_dump(by_alias=True, exclude_defaults=True))
-    except CodexError:
-        return None
-    if set(given) - set(wanted):
+    given = _settings_of(preset_text)
+    if given is None or set(given) - set(wanted):
         return None
     return [f"{key}={_scalar(value)}" for key, value in wanted.items() if given.get(key) != value]
+
+
+@functools.cache
+def _settings_of(preset_text: str) -> dict[str, object] | None:
+    """Return what a shipped recipe sets, read once: every change on a page asks for all of them."""
+    try:
+        return _flatten(parse_recipe(preset_text).model_dump(by_alias=True, exclude_defaults=True))
+    except CodexError:
+        return None
 
 
 def _scalar(value: object) -> str:
