@@ -14,6 +14,7 @@ from codex_space.services.context import Context
 from codex_space.store.runs import Run
 
 MAX_LISTED = 200
+AT_ONCE = 4
 
 
 def add_api(ctx: Context) -> None:
@@ -41,7 +42,7 @@ def add_api(ctx: Context) -> None:
         return _run(runs.resume(ctx, run))
 
     for verb in (train, list_runs, show_run, stop_run, resume_run):
-        gr.api(_told(verb), api_name=verb.__name__)
+        gr.api(_told(verb), api_name=verb.__name__, concurrency_limit=AT_ONCE)
 
 
 def _run(run: Run) -> dict[str, Any]:

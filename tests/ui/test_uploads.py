@@ -1,7 +1,9 @@
 """Files that reach the Data tab: real uploads become datasets and are cleared away; a named server path is refused."""
 
+import asyncio
 import dataclasses
 import json
+import re
 import socket
 import time
 import urllib.request
@@ -10,6 +12,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from bench.page_client import Browser, PageMap
 from codex_space.core.settings import read_settings
 from codex_space.services import datasets, runs
 from codex_space.services.context import open_context
@@ -167,6 +170,22 @@ def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
     for _ in range(2):
         assert "thrice is in the queue" in press_train(visitor, name="thrice", batch=3)
     assert len(runs.list_runs(visitor.ctx)) == 3
+
+
+def test_presses_at_the_same_moment_start_one_run(visitor):
+    async def press_six_times():
+        async with Browser(visitor.address, "somebody") as browser:
+            page = PageMap((await browser.ask("GET", "/config")).json())
+            (go,) = page.of("train-go", "click")
+            await browser.send(page.filling(go.inputs[0]), [])
+            return await browser.send(go, page.values(go, train_yaml=RECIPE.replace("twice", "at once")), times=6)
+
+    before = len(runs.list_runs(visitor.ctx))
+    answers = asyncio.run(press_six_times())
+    assert [answer.error for answer in answers] == [""] * 6
+    assert len({re.search(r"#runs/([\w-]+)", answer.text)[1] for answer in answers}) == 1
+    assert len(runs.list_runs(visitor.ctx)) == before + 1
+    assert len(list(visitor.ctx.workspace.runs.iterdir())) == before + 1, "folders without a run"
 
 
 def test_a_sweep_is_queued_once_as_all_its_runs(visitor):

@@ -16,6 +16,8 @@ from codex_space.ui.views import data as view
 from codex_space.ui.views.markup import render_empty
 
 PAGE_ROWS = 10
+AT_ONCE = 4
+"""Files that are checked beside each other: one of gigabytes holds nobody else up."""
 _ENDINGS = [".jsonl", ".json", ".csv", ".parquet", ".txt", ".md", ".gz"]
 _NOTHING = render_empty(
     "No dataset is chosen",
@@ -166,7 +168,14 @@ def wire(tab: DataTab, ctx: Context, uploads: Uploads) -> None:
         return show(ctx, "", 0)
 
     added = [tab.result, tab.dismiss, tab.upload, *tab.shown]
-    tab.upload.upload(add_file, [tab.upload, tab.listing], added, show_progress_on=tab.upload, api_visibility="private")
+    tab.upload.upload(
+        add_file,
+        [tab.upload, tab.listing],
+        added,
+        show_progress_on=tab.upload,
+        concurrency_limit=AT_ONCE,
+        api_visibility="private",
+    )
     tab.fetch.click(
         add_hub,
         [tab.repo, tab.config, tab.split, tab.revision, tab.listing],

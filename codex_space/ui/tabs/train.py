@@ -40,6 +40,8 @@ from codex_space.ui.views import train as view
 from codex_space.ui.views.markup import escape, render_check, render_checks, render_notice
 
 FIRST_PRESET = "sft/tiny-cpu"
+AT_ONCE = 4
+"""Presses that are looked into beside each other: a Hub that is slow to answer one person holds nobody else up."""
 HUB_WAIT_S = 2.0
 """For the Space's sleep time, on the way to what a run needs."""
 
@@ -229,6 +231,7 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
         [tab.request_key, *all_of_it],
         tab.result,
         show_progress_on=tab.result,
+        concurrency_limit=AT_ONCE,
         api_visibility="private",
     )
 
