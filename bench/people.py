@@ -76,7 +76,7 @@ def run(folder: Path, *, people: int, viewers: int, act_s: float, poll_s: float)
         before_mib = space.rss_mib()
         ledger = Ledger()
         with watching(space.address, _polled(watched), 2 * viewers) as watcher:
-            sign_in_s = asyncio.run(_act(space, ledger, talker, watched, people, act_s))
+            sign_in_s, first_chat_s = asyncio.run(_act(space, ledger, talker, watched, people, act_s))
             watcher.send("stop")
             seen = watcher.recv()
         space.wait(lambda: not space.unfinished(), "every run to end")
@@ -93,6 +93,7 @@ def run(folder: Path, *, people: int, viewers: int, act_s: float, poll_s: float)
         "acts": len(ledger.deeds),
         "acts_per_s": round(len(ledger.deeds) / act_s, 1),
         "sign_in_s": _spread(sign_in_s),
+        "first_chat_with_a_model_to_load_s": round(first_chat_s, 2),
         **_times(ledger),
         "viewers_update_ms": {
             "median": round(percentile(seen.latencies_ms, 0.5), 1),
@@ -162,8 +163,10 @@ def _open_space(folder: Path) -> Iterator[_Space]:
         yield _Space(address, page, ctx, provider.state)
 
 
-async def _act(space: _Space, ledger: Ledger, talker: str, watched: str, people: int, act_s: float) -> list[float]:
-    """Sign everybody in, one at a time, then let all act together; return how long each sign-in took."""
+async def _act(
+    space: _Space, ledger: Ledger, talker: str, watched: str, people: int, act_s: float
+) -> tuple[list[float], float]:
+    """Sign everybody in, one at a time, then let all act together; return the seconds of each sign-in and of the first chat."""
     sign_in_s = []
     async with contextlib.AsyncExitStack() as stack:
         browsers = [
@@ -177,6 +180,7 @@ async def _act(space: _Space, ledger: Ledger, talker: str, watched: str, people:
         page = PageMap((await browsers[0].ask("GET", "/config")).json())
         model = f"run:{talker}@step-{space.ctx.workspace.job(talker).checkpoint_steps()[-1]}"
         begin, ends = asyncio.Event(), [0.0]
+        first_chat_s = await Person(browsers[0], page, Ledger(), model, people).wake_model()
         persons = [Person(browser, page, ledger, model, number) for number, browser in enumerate(browsers)]
         tasks = [asyncio.create_task(person.live(begin, lambda: time.monotonic() > ends[0])) for person in persons]
         await asyncio.sleep(OPENED_S)
@@ -185,7 +189,7 @@ async def _act(space: _Space, ledger: Ledger, talker: str, watched: str, people:
         await asyncio.sleep(act_s * LIVE_SHARE)
         await asyncio.to_thread(runs.cancel, space.ctx, watched)
         await asyncio.gather(*tasks)
-    return sign_in_s
+    return sign_in_s, first_chat_s
 
 
 def _poll_for_hours(space: _Space, viewers: int, poll_s: float) -> dict[str, Any]:

@@ -184,8 +184,17 @@ class Person:
             deed.kind, deed.error, deed.presses = "stop too late", "", 0
         self._write(deed)
 
+    async def wake_model(self) -> float:
+        """Ask the first question there is, for which the model is loaded; return the seconds to its first words."""
+        deeds = len(self._ledger.deeds)
+        await self._chat()
+        (deed,) = self._ledger.deeds[deeds:]
+        return deed.first_s
+
     async def _chat(self) -> None:
         question = f"{self._next_name()}: write a function that adds two numbers"
+        for event in self._page.of("chat-clear", "click"):  # else the conversation outgrows the small model
+            await self._browser.send(event, [])
         event = self._page.of("chat-send", "click")[0]
         values = self._page.values(event, chat_source=self._model, chat_input=question, chat_max_tokens=CHAT_TOKENS)
         began = time.monotonic()
