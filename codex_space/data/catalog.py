@@ -3,6 +3,7 @@
 Covered: hostile names, `..`, symlinks, a source that changes while it is copied, a full disk, a crash half-way.
 """
 
+import contextlib
 import errno
 import hashlib
 import itertools
@@ -231,8 +232,9 @@ def _remove_stale(workspace: Workspace, now: float) -> None:
     """Remove what a killed import or delete left behind."""
     for pattern in (".incoming-*", ".deleted-*"):
         for folder in workspace.datasets.glob(pattern):
-            if now - folder.stat().st_mtime > STALE_AFTER_S:
-                shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):  # another import beside this one has come to its end
+                if now - folder.stat().st_mtime > STALE_AFTER_S:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refusal(file_name: str, found: Inspection) -> DataError:

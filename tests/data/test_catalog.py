@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -164,6 +165,24 @@ def test_what_a_killed_import_left_is_swept_a_day_later(workspace, good):
     assert leftover.exists(), "another import may still be writing there"
     catalog.import_file(workspace, good, "c", NOW + 90_000)
     assert not leftover.exists()
+
+
+def test_imports_beside_each_other_do_not_meet(workspace, tmp_path):
+    def import_some(number):
+        for turn in range(8):
+            name = f"set-{number}-{turn}"
+            path = tmp_path / f"{name}.jsonl"
+            path.write_text(GOOD * (turn + 1))
+            assert catalog.import_file(workspace, path, name, NOW).num_rows == turn + 1
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(import_some, range(8)))
+    assert len(catalog.list_datasets(workspace)) == 64
+
+
+def test_a_folder_that_goes_while_the_stale_ones_are_looked_for_harms_nothing(workspace, good):
+    (workspace.datasets / ".incoming-gone").symlink_to("nowhere")
+    assert catalog.import_file(workspace, good, "good", NOW).num_rows == 3
 
 
 @pytest.mark.parametrize("facts", ["", "[]", "{}", '{"file": "../../secret"}', '{"file": 3}', '{"file": "rows.jsonl"}'])
