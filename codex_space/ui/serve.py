@@ -22,7 +22,7 @@ from codex_space.services.live import REFRESH_S, Live
 from codex_space.services.roles import Roles
 from codex_space.services.signed_out import SignedOut
 from codex_space.services.tokens import TokenView
-from codex_space.ui import logs
+from codex_space.ui import logs, sessions
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
 from codex_space.ui.guard import acting_parts
@@ -100,6 +100,7 @@ def launch(ctx: Context) -> Page:
     roles, signed_out, interruptions = Roles(settings, ctx.clock), SignedOut(ctx.db, ctx.clock), Interruptions(ctx)
     uploads = Uploads()
     demo = build(ctx, chat, tokens, interruptions, uploads)
+    sessions.remember_little()
     # on a Space Gradio's server would reload the source while it runs, which ends in a traceback without another package
     http_server.get_space = lambda: None  # ty: ignore[invalid-assignment]  # looked up at each start
     try:
@@ -119,6 +120,7 @@ def launch(ctx: Context) -> Page:
             pwa=False,
             mcp_server=False,
             max_file_size=MAX_UPLOAD_SIZE,
+            state_session_capacity=sessions.MOST_SESSIONS,
             app_kwargs={
                 "routes": [
                     me_route(settings, acting_parts(demo)),
