@@ -95,7 +95,8 @@ def plan(ctx: Context) -> Plan:
     away.settle(ctx.db, ctx.workspace)
     found, held = Plan([], []), _held(ctx)
     for row in rows.list_sent(ctx.db):
-        path, name = ctx.workspace.job(row.run_id).checkpoint(row.step), f"{row.run_id} step {row.step:,}"
+        run_name = run_rows.read_run(ctx.db, row.run_id).name
+        path, name = ctx.workspace.job(row.run_id).checkpoint(row.step), f"{run_name} ({row.run_id}) step {row.step:,}"
         if why := _why_held(ctx, held, row.run_id, row.step):
             found.kept.append(Kept(name, why))
             continue

@@ -1,6 +1,7 @@
 """The Disk card in a real Chromium: what may go is seen, deleted after a yes, and brought back on Runs."""
 
 import shutil
+import time
 
 import pytest
 from playwright.sync_api import expect
@@ -9,7 +10,7 @@ from codex_space.hub.push import push_checkpoint
 from codex_space.store import checkpoints, runs
 from tests.e2e.test_roles import open_there  # noqa: F401  # the fixture
 from tests.fakes.checkpoints import RECIPE, RUN_ID, write_checkpoint
-from tests.fakes.space import OWNER, open_space  # noqa: F401  # the fixture
+from tests.fakes.space import OWNER, Clock, open_space  # noqa: F401  # the fixture
 
 pytestmark = [
     pytest.mark.e2e,
@@ -42,7 +43,8 @@ def fill(space):
     return job
 
 
-def test_checkpoints_go_after_a_yes_and_come_back(open_space, open_there):  # noqa: F811
+def test_checkpoints_go_after_a_yes_and_come_back(open_space, open_there, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(Clock, "__call__", lambda _: time.time())  # snapshots of runs follow the clock
     space = open_space(HF_TOKEN="hf_write", CODEX_SPACE_VISITORS="look")
     job = fill(space)
     tab = open_there(space)
@@ -63,7 +65,7 @@ def test_checkpoints_go_after_a_yes_and_come_back(open_space, open_there):  # no
     page.locator("#disk-sure input").check()
     page.locator("#disk-go").click()
     expect(page.locator("#disk-result")).to_contain_text("1 thing is gone")
-    expect(page.locator("#disk-result")).to_contain_text("1 stay on this machine")
+    expect(page.locator("#disk-result")).to_contain_text("1 stays on this machine")
     tab.shot("disk-done")
     assert job.checkpoint_steps() == [40, 60]
 

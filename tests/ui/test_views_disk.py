@@ -55,7 +55,7 @@ def test_the_end_is_told_in_words():
     done = view.render_cleaned(Cleaned([item()], [Kept("y step 4", "not proven")]))
     assert "1 thing is gone, 1.00 MB are free again" in done
     assert "Bring back" in done
-    assert "1 stay on this machine" in done
+    assert "1 stays on this machine" in done
     assert "Nothing was deleted" in view.render_cleaned(Cleaned([], []))
     assert "It ended early" in view.render_cleaned(Cleaned([item()], [], "no answer"))
 

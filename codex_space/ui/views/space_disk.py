@@ -83,9 +83,7 @@ def _render_kept(kept: Sequence[Kept]) -> str:
         return ""
     items = "".join(f"<li><b>{escape(each.name)}</b> {escape(each.why)}</li>" for each in kept[:MAX_ROWS])
     more = f"<li>and {len(kept) - MAX_ROWS:,} more</li>" if len(kept) > MAX_ROWS else ""
-    return (
-        f"<details class=cs-kept><summary>{len(kept):,} stay on this machine</summary><ul>{items}{more}</ul></details>"
-    )
+    return f"<details class=cs-kept><summary>{len(kept):,} stay{'' if len(kept) != 1 else 's'} on this machine</summary><ul>{items}{more}</ul></details>"
 
 
 def _hub_facts(ctx: Context) -> list[tuple[str, str]]:
