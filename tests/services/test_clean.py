@@ -521,6 +521,28 @@ def test_killed_at_any_point_rows_and_folders_agree_afterwards(ctx, sent, monkey
     assert sent.checkpoint_steps() == [2, 4, 6]
 
 
+def test_a_real_kill_in_the_middle_leaves_every_checkpoint_whole_or_gone(ctx, hub):
+    steps = tuple(range(2, 42, 2))
+    job = add_run(ctx, hub, steps=steps, resume_of=(40,))
+    env = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_write"}
+    line = [sys.executable, "-m", "codex_space", "workspace", "clean", "--workspace", str(ctx.workspace.root)]
+    process = subprocess.Popen(line, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPO)
+    deadline = time.monotonic() + 60
+    while len(job.checkpoint_steps()) > 15 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.kill()
+    process.wait()
+    away.settle(ctx.db, ctx.workspace)
+    here = job.checkpoint_steps()
+    assert len(here) < 17
+    assert 40 in here
+    assert rows(ctx) == {step: step in here for step in steps}
+    assert job.away_steps() == [step for step in steps if step not in here]
+    for step in here:
+        assert len(bytes_of(job.checkpoint(step))) == 8
+    assert {item.step for item in clean(ctx, "checkpoints").removed} == set(here) - {40}
+
+
 def test_a_full_disk_is_no_obstacle(ctx, sent, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")
