@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tokenizers import Regex, decoders, pre_tokenizers
+from trl import chat_template_utils
 
 from codex_space.core.architectures import read_architecture
 from codex_space.core.export_tools import find_converter
@@ -17,7 +18,7 @@ from codex_space.core.shapes import shipped_config
 from codex_space.data.sources import stdlib_files
 from codex_space.work import export, models, vocabularies
 from tests.work.conftest import chat_rows, make_folder, pairs, text_rows
-from tests.work.gguf_models import CHATML, edit_json, make_model, make_tokenizer
+from tests.work.gguf_models import edit_json, make_model, make_tokenizer
 from tests.work.test_export import run_export
 
 pytestmark = [
@@ -43,7 +44,7 @@ def shrink(config):
     heads, keys = config["num_attention_heads"], config["num_key_value_heads"]
     few = min(keys, 2)
     heads = heads // math.gcd(heads, keys) * few // (keys // math.gcd(heads, keys)) if keys > few else heads
-    width = 16 if heads > 4 else 32
+    width = 32  # rows of whole 64s, as bitsandbytes cuts the 4 bits of all real ones
     return {
         **{name: config[name] for name in ("tie_word_embeddings", "use_bias") if name in config},
         "hidden_size": heads * width, "intermediate_size": 2 * heads * width, "num_hidden_layers": 2,
@@ -73,8 +74,12 @@ def tokenizer_of(base, folder):
         return make_tokenizer("starcoder", template=None)
     if owner == "codellama":
         texts = [path.read_text(encoding="utf-8") for name, path in stdlib_files() if name in ("ast.py", "bdb.py")]
-        return vocabularies.learn_sentencepiece(texts, 1000, "sentencepiece_bpe", folder, threads=1)
-    return make_tokenizer("qwen2", template=CHATML)
+        with (
+            pytest.MonkeyPatch.context() as patch
+        ):  # theirs has no tokens for chat, by whose names llama.cpp ends answers
+            patch.setattr(vocabularies, "SPECIAL_TOKENS", [vocabularies.EOS, vocabularies.PAD])
+            return vocabularies.learn_sentencepiece(texts, 1000, "sentencepiece_bpe", folder, threads=1)
+    return make_tokenizer("qwen2", template=chat_template_utils.qwen2_5_chat_template)
 
 
 @pytest.fixture(scope="module")
