@@ -35,6 +35,7 @@ from codex_space.ui.uploads import Uploads, UploadsMiddleware
 
 MAX_UPLOAD_SIZE = "4gb"
 NEVER = 1 << 60
+EVENTS_LOOKED_FOR_S, PROGRESS_LOOKED_FOR_S = 0.01, 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +144,9 @@ def launch(ctx: Context) -> Page:
         ) from error
     # gradio 6.31 sums up all events since the start with pandas after each one, for a page we do not open
     demo._queue.ANAYLTICS_CACHE_FREQUENCY = NEVER
+    # and looks for events a thousand times a second while there are none: a fifteenth of a core that a training wants
+    demo._queue.sleep_when_free = EVENTS_LOOKED_FOR_S
+    demo._queue.progress_update_sleep_when_free = PROGRESS_LOOKED_FOR_S
     interruptions.start()
     return Page(demo, url, chat, tokens, live, interruptions)
 

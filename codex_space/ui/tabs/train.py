@@ -185,21 +185,18 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
         **quiet,
     )
     filled = [tab.form_text, *form]
-    tab.text.change(fill_form, [tab.text, tab.form_text], filled, trigger_mode="always_last", **quiet)
+    reads: dict[str, Any] = {**quiet, "trigger_mode": "always_last", "concurrency_limit": AT_ONCE}
+    tab.text.change(fill_form, [tab.text, tab.form_text], filled, **reads)
     # A page that opens fills every field: Gradio shows a number field without a value as 0 until it is told.
-    gr.on(opened, looks(lambda text: fill_form(text, "")), tab.text, filled, trigger_mode="always_last", **quiet)
-    gr.on(
-        [tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, trigger_mode="always_last", **quiet
-    )
+    gr.on(opened, looks(lambda text: fill_form(text, "")), tab.text, filled, **reads)
+    gr.on([tab.text.change, *opened], describe, [tab.text, tab.preset], tab.described, **reads)
     seen = [tab.needs, tab.awake, tab.go]
     gr.on(
         [tab.text.change, tab.hardware.input, *opened],
         lambda text, hardware: _estimate(ctx, text, hardware),
         [tab.text, tab.hardware],
         seen,
-        trigger_mode="always_last",
-        concurrency_limit=4,  # a Hub that does not answer holds nobody else up
-        **quiet,
+        **reads,
     )
 
     tab.awake.click(
