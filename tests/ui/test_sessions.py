@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from bench.page_client import Browser, PageMap
+from codex_space.ui.serve import EVENTS_LOOKED_FOR_S, PROGRESS_LOOKED_FOR_S
 from codex_space.ui.sessions import MOST_SESSIONS, LeanSession
 from tests.ui.test_uploads import Visitor
 
@@ -64,6 +65,18 @@ def test_sessions_are_bounded_and_one_that_was_let_go_begins_anew(visitor, monke
     assert not answer.error
     assert "Not started" in answer.text
     assert len(held(visitor).session_data) <= 3
+
+
+def test_the_queue_looks_for_events_at_the_pace_it_was_told(visitor):
+    queue = visitor.page.demo._queue
+    assert (queue.sleep_when_free, queue.progress_update_sleep_when_free) == (
+        EVENTS_LOOKED_FOR_S,
+        PROGRESS_LOOKED_FOR_S,
+    )
+    assert "sleep_when_free" in type(queue).start_processing.__code__.co_names, (
+        "Gradio looks for events in another way now"
+    )
+    assert "progress_update_sleep_when_free" in type(queue).start_progress_updates.__code__.co_names
 
 
 def test_the_class_that_is_replaced_still_has_what_is_replaced():
