@@ -134,9 +134,9 @@ def _own_cap(forecast: Forecast) -> Check | None:
         return None
     enough = math.ceil(usd * (1 + SPREAD) * 100) / 100
     if forecast.low_usd > cap:
-        what = f"it would cost {dollars(forecast.low_usd)} at the least, about {dollars(usd)}, and may cost ${cap:g}"
+        what = f"about {dollars(usd)}, {dollars(forecast.low_usd)} at the least, and launch.max_cost_usd allows {dollars(cap)}"
         return Check(False, "Cost", what, f"Raise launch.max_cost_usd to {enough:.2f}, or train less.")
-    what = f"about {dollars(usd)}, and at ${cap:g} (launch.max_cost_usd) it is saved and stopped before its end"
+    what = f"about {dollars(usd)}, and at {dollars(cap)} (launch.max_cost_usd) it is saved and stopped before its end"
     return Check(None, "Cost", what, f"Raise it to {enough:.2f}, or train less.")
 
 
@@ -161,7 +161,9 @@ def _sleep(ctx: Context, forecast: Forecast, wait_s: float) -> Check | None:
     what = f"this Space sleeps {describe_time(found)} after the last request, and {long}: asleep, it trains nothing"
     if ctx.settings.accelerator == space.FREE:
         return Check(None, "Sleep", what, "Leave this page open in a browser, or train as a Job (launch.where).")
-    cure = "`codex-space space awake on` keeps it awake while runs train; `space sleep -1` always."
+    cure = (
+        "Keep it awake while runs train (codex-space space awake on), or let it sleep later (codex-space space sleep)."
+    )
     return Check(None, "Sleep", what, cure)
 
 

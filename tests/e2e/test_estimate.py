@@ -57,3 +57,11 @@ def test_the_recipe_is_handed_out_for_plain_trl(page, open_tab, tmp_path):
     text.blur()
     tab.page.locator("#train-take-trl").click()
     expect(tab.page.get_by_text("the trl command has no kind orpo")).to_be_visible()
+
+
+def test_a_machine_of_ones_own_says_no_price(page, open_tab):
+    tab = open_tab(page)
+    tab.go("Train")
+    expect(tab.page.locator("#train-estimate")).to_contain_text("no charge")
+    expect(tab.page.locator("#train-go")).to_have_text("Train")
+    expect(tab.page.locator("#train-awake")).to_have_count(0)

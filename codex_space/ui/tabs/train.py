@@ -108,7 +108,7 @@ def layout(tab: gr.Tab, ctx: Context) -> TrainTab:
                     render_checks([render_check(None, "Recipe", "is being checked")]), elem_id="train-ready"
                 )
                 needs = make_html(elem_id="train-estimate")
-                awake = gr.Button("Keep awake while runs train", size="sm", visible=False, elem_id="train-awake")
+                awake = gr.Button("Keep awake while runs train", visible=False, elem_id="train-awake")
                 hardware = gr.Dropdown(
                     estimate_view.hardware_choices(), value=estimate.THIS_MACHINE, label="Estimated for",
                     elem_id="train-hardware", info="Only the estimate follows it; where the run trains is the last field of the form.",
