@@ -165,10 +165,10 @@
       drawnAfter = key;
       then.hidden = !told?.length;
       then.replaceChildren(...(told || []).flatMap((one) => {
-        const what = `export as ${one.types.join(", ")} of the ${one.checkpoint} checkpoint`;
-        if (one.run) return ["Then ", el("a", { class: "cs-link", href: `#export/${one.run}` }, what), " ", badge({ state: one.state, kind: "export" })];
+        const what = `export as ${one.types.join(", ")}`, of = ` of the ${one.checkpoint} checkpoint`;
+        if (one.run) return ["Then ", el("a", { class: "cs-link", href: `#export/${one.run}` }, what), `${of} `, badge({ state: one.state, kind: "export" })];
         const rest = { planned: one.reason, waiting: one.reason || "is being queued.", failed: `Not queued: ${one.reason}`, deleted: "It was deleted." }[one.state];
-        return [`Then ${what}${rest ? ". " : ""}${rest || ""}`];
+        return [`Then ${what}${of}${rest ? ". " : ""}${rest || ""}`];
       }));
     };
     followChosen(element, (body) => {
