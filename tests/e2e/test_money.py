@@ -60,3 +60,26 @@ def test_train_says_what_it_costs_and_keeps_the_space_awake(open_space, open_the
     yaml.fill(RECIPE.format(3, ""))
     expect(go).to_contain_text("Train (about $0.0")
     tab.shot("money-train-cheap-dark")
+
+
+def test_the_space_tab_says_what_it_has_cost_and_lets_it_sleep_again(open_space, open_there):  # noqa: F811
+    space = open_space(HF_TOKEN="hf_write", ACCELERATOR="l4x1", CODEX_SPACE_VISITORS="look", CODEX_SPACE_KEEP_AWAKE="1")
+    tab = open_there(space)
+    page = tab.page
+    space.provider.person = OWNER
+    page.locator("#top-bar").get_by_role("link", name="Sign in").click()
+    expect(page.locator("#top-bar")).to_contain_text("ada")
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    tab.go("Space")
+    expect(page.locator("#space-money")).to_contain_text("Since it started")
+    expect(page.locator("#space-money")).to_contain_text("not while a run is under way")
+    page.locator("#space-awake").scroll_into_view_if_needed()
+    tab.shot("money-space-dark")
+    page.locator("#space-awake").click()
+    expect(page.locator("#space-awake")).to_have_text("Keep awake while runs train")
+    assert not leaving.is_kept_awake(space.ctx)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.locator("#space-money").scroll_into_view_if_needed()
+    tab.shot("money-space-phone")

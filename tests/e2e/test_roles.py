@@ -1,6 +1,8 @@
 """Signing in and looking on, in a real Chromium."""
 
+import threading
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from playwright.sync_api import expect
@@ -77,3 +79,38 @@ def test_where_visitors_may_not_look_they_find_the_way_in(open_space, open_there
     with tab.context.expect_page() as opened:
         tab.page.get_by_role("link", name="Sign in with Hugging Face").click()
     expect(opened.value.locator("#top-bar")).to_contain_text("ada")
+
+
+def test_a_picture_on_another_site_signs_nobody_out(open_space, open_there):  # noqa: F811
+    space = open_space()
+    tab = open_there(space)
+    space.provider.person = OWNER
+    with tab.context.expect_page() as opened:
+        tab.page.get_by_role("link", name="Sign in with Hugging Face").click()
+    expect(opened.value.locator("#top-bar")).to_contain_text("ada")
+
+    asked = threading.Event()
+    body = f"<img src='http://127.0.0.1:{space.port}/logout' onerror='done=1' onload='done=1'>".encode()
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(body)
+            asked.set()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    third = tab.context.new_page()
+    third.goto(f"http://localhost:{server.server_port}/")  # another site than 127.0.0.1 to a browser
+    third.wait_for_function("window.done === 1")
+    server.shutdown()
+    assert asked.is_set()
+    opened.value.reload()
+    expect(opened.value.locator("#top-bar")).to_contain_text("ada")
+    opened.value.locator("#top-bar").get_by_role("link", name="Sign out").click()
+    expect(opened.value.locator("body")).to_contain_text("This page is for the members of lab")
