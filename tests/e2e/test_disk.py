@@ -1,6 +1,7 @@
 """The Disk card in a real Chromium: what may go is seen, deleted after a yes, and brought back on Runs."""
 
 import shutil
+import threading
 import time
 
 import pytest
@@ -43,10 +44,30 @@ def fill(space):
     return job
 
 
-def test_checkpoints_go_after_a_yes_and_come_back(open_space, open_there, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(Clock, "__call__", lambda _: time.time())  # snapshots of runs follow the clock
+@pytest.fixture
+def keep_live():
+    """Take snapshots of runs, as `serve` does and `launch` alone does not."""
+    ending, threads = threading.Event(), []
+
+    def repeat(space):
+        while not ending.wait(0.2):
+            space.page.live.refresh(time.time())
+
+    def start(space):
+        threads.append(threading.Thread(target=repeat, args=(space,)))
+        threads[-1].start()
+
+    yield start
+    ending.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_checkpoints_go_after_a_yes_and_come_back(open_space, open_there, monkeypatch, keep_live):  # noqa: F811
+    monkeypatch.setattr(Clock, "__call__", lambda _: time.time())
     space = open_space(HF_TOKEN="hf_write", CODEX_SPACE_VISITORS="look")
     job = fill(space)
+    keep_live(space)
     tab = open_there(space)
     page = tab.page
     tab.go("Space")
