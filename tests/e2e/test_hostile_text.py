@@ -39,7 +39,14 @@ def baited(tmp_path, hub):
     db = Database.open(workspace.database)
     for run_id, place in zip(IDS, ("local", "hf-jobs", "local"), strict=True):
         run_rows.insert_run(
-            db, id=run_id, name=LOUD, kind="sft", recipe=f"# {LOUD}\n{RECIPE}", repo_id=None, now=NOW, place=place
+            db,
+            id=run_id,
+            name=LOUD,
+            kind="sft",
+            recipe=f"# {LOUD}\n{RECIPE}",
+            repo_id="nobody/model",
+            now=NOW,
+            place=place,
         )
         job = workspace.job(run_id)
         (job.root / "samples").mkdir(parents=True)
@@ -93,6 +100,41 @@ def test_what_runs_and_their_jobs_say_is_text(baited, open_tab):
     assert_quiet(tab, "compared runs")
     page.locator("#runs-views").get_by_role("tab", name="Manage", exact=True).click()
     tab.shot("hostile-runs")
+
+
+def test_what_the_hub_and_a_recipe_say_is_text(baited, open_tab):
+    tab = open_tab(baited)
+    page = tab.page
+    for name in ("Start", "Pretrain", "Evaluate", "Export", "Playground", "Space"):
+        tab.go(name)
+        assert_quiet(tab, name)
+    expect(page.locator("#space-audit")).to_contain_text("<img src=x")
+    expect(page.locator("#space-account")).to_contain_text("<img src=x")
+    page.locator("#disk-measure").click()
+    expect(page.locator(".toast-body").first).to_contain_text("The Hub was not asked")
+    assert_quiet(tab, "the Hub's refusal beside the disk")
+    tab.shot("hostile-space")
+
+    tab.go("Train")
+    yaml = page.locator("#train-yaml textarea")
+    for text in (
+        f"kind: sft\n{json.dumps(LOUD)}: 1\n",
+        RECIPE.replace("fresh:tiny", "nobody/knows-this"),
+        RECIPE.replace("fresh:tiny", json.dumps(LOUD)).replace("{model_name", "{ model_name"),
+        RECIPE + f"name: {json.dumps(LOUD)}\n",
+        RECIPE + "hub: {repo_id: nobody/model}\n",
+    ):
+        yaml.fill(text)
+        expect(page.locator("#train-ready")).to_contain_text("Not ready")
+        assert_quiet(tab, text)
+    tab.shot("hostile-train")
+    tab.go("Runs")
+    page.locator("#runs-views").get_by_role("tab", name="Manage", exact=True).click()
+    page.locator("#runs-from-hub button").first.click()
+    page.locator("#runs-repo textarea, #runs-repo input").first.fill("nobody/model")
+    page.locator("#runs-fetch").click()
+    expect(page.locator(".toast-body").first).to_be_visible()
+    assert_quiet(tab, "a refusal of the Hub as a toast")
 
 
 def test_what_a_file_says_is_text(baited, open_tab, tmp_path):
