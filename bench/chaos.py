@@ -38,7 +38,7 @@ TARGETS = ("page", "worker", "machine", "hub", "upload cut", "upload stuck", "co
 TOKEN = "hf_write"  # the test Hub's own
 LOOK_S = 0.02
 HUB_DOWN_S = 1.0
-TIMEOUT_S = 240.0
+TIMEOUT_S, END_TIMEOUT_S = 240.0, 1200.0
 RECIPE = """
 kind: sft
 name: chaos
@@ -248,16 +248,16 @@ class _Disturbed:
 
     def wait_for_end(self) -> None:
         """Wait for the last step and for every upload."""
-        self._watch(lambda: self.state() == "succeeded", "the end")
+        self._watch(lambda: self.state() == "succeeded", "the end", END_TIMEOUT_S)
         self._watch(lambda: all(row.upload == "uploaded" for row in runs.checkpoints(self.ctx, self.run_id)), "uploads")
 
-    def _watch(self, condition: Callable[[], bool], what: str) -> None:
+    def _watch(self, condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
         def look() -> bool:
             self.most_workers = max(self.most_workers, len(self.workers()))
             return condition()
 
         try:
-            _until(look, what)
+            _until(look, what, timeout_s)
         except RuntimeError as error:
             run, log = runs.show(self.ctx, self.run_id), (self.root / "page.log").read_text()[-1500:]
             rows = [(row.step, row.upload, row.upload_error) for row in runs.checkpoints(self.ctx, self.run_id)]
@@ -324,11 +324,11 @@ def _compare(disturbed: _Disturbed, reference: _Disturbed, hub: _HubProcess) -> 
     return wrong
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
+def _until(condition: Callable[[], bool], what: str, timeout_s: float = TIMEOUT_S) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not come within {TIMEOUT_S:.0f} s")
+            raise RuntimeError(f"{what} did not come within {timeout_s:.0f} s")
         time.sleep(LOOK_S)
 
 
