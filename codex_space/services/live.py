@@ -27,6 +27,8 @@ POLL_FAST_MS, POLL_SLOW_MS, OVERVIEW_MS = 1000, 4000, 2000
 """Slower than this and the server closes a viewer's idle connection between two polls (uvicorn: 5 s)."""
 MOST_POLLS_PER_S, RATE_OVER_S = 50.0, 4.0
 """All viewers together: they look less often where they are many, since the training runs on the same cores."""
+TICK_MS = 350
+"""Many viewers come together, at ticks of the server's clock: each wake-up of the page interrupts a training on these cores."""
 LOG_LINES = 60
 
 Curves = dict[str, dict[str, list[float]]]
@@ -74,11 +76,7 @@ class Live:
     def refresh(self, now: float) -> None:
         """Read the store once for each run somebody looks at, and for the overview."""
         with self._lock:
-            pace_ms = self._pace_of_viewers(now)
-            if pace_ms != self._poll_after_ms:
-                self._poll_after_ms = pace_ms
-                for watched in self._runs.values():
-                    watched.cached = {}  # they say how long to wait
+            self._poll_after_ms = self._pace_of_viewers(now)
             for run_id, watched in list(self._runs.items()):
                 if now - watched.asked_at > WATCHED_S or not self._refresh_run(run_id, watched, now):
                     del self._runs[run_id]
@@ -89,9 +87,7 @@ class Live:
         """Return what an earlier viewer was given for the same question, without waiting for anything; else None."""
         watched = self._runs.get(run_id)
         body = watched.cached.get((after, with_money)) if watched else None
-        if watched and body is not None:
-            self._count(watched, self._ctx.clock())
-        return body
+        return self._answer(watched, body, self._ctx.clock()) if watched and body is not None else None
 
     def run_bytes(self, run_id: str, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the snapshot of a run: all of it, or what is new since snapshot `after`.
@@ -106,15 +102,20 @@ class Live:
                 run_rows.read_run(self._ctx.db, run_id)
                 watched = self._runs[run_id] = _Watched()
                 self._refresh_run(run_id, watched, now)
-            self._count(watched, now)
             asked = (after, with_money)
             if asked not in watched.cached:
                 watched.cached[asked] = self._render(run_id, watched, after, with_money=with_money)
-            return watched.cached[asked]
+            return self._answer(watched, watched.cached[asked], now)
 
-    def _count(self, watched: _Watched, now: float) -> None:
-        watched.asked_at = now
-        self._polls.append((now, self._poll_after_ms / 1000))
+    def _answer(self, watched: _Watched, body: bytes, now: float) -> bytes:
+        """Return a snapshot with how long this viewer is to wait, and count them."""
+        watched.asked_at, wait_ms = now, self._wait_ms(now, POLL_FAST_MS)
+        self._polls.append((now, wait_ms / 1000))
+        return b'%s,"poll_after_ms":%d}' % (body[:-1], wait_ms)
+
+    def _wait_ms(self, now: float, least_ms: int) -> int:
+        wait_ms = max(least_ms, self._poll_after_ms)
+        return wait_ms if self._poll_after_ms == POLL_FAST_MS else wait_ms + -(round(1000 * now) + wait_ms) % TICK_MS
 
     def overview_bytes(self, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the overview; a viewer who has it already gets only its number."""
@@ -123,7 +124,7 @@ class Live:
             self._overview_asked_at = now
             if now - self._overview_at > 2 * REFRESH_S:
                 self._refresh_overview(now)
-            wait_ms = max(OVERVIEW_MS, self._poll_after_ms)
+            wait_ms = self._wait_ms(now, OVERVIEW_MS)
             self._looks.append((now, wait_ms / 1000))
             rest = b"}" if after == self._overview_seq else self._overview_rest(with_money=with_money)
             return b'{"seq":%d,"poll_after_ms":%d%s' % (self._overview_seq, wait_ms, rest)
@@ -214,7 +215,7 @@ class Live:
         body: dict[str, Any] = {"seq": watched.seq, "full": not is_delta, "curves": curves}
         if after != watched.seq:
             body.update(watched.head if with_money else money.hide(watched.head))
-        return json.dumps({**body, "poll_after_ms": self._poll_after_ms}, separators=(",", ":")).encode()
+        return json.dumps(body, separators=(",", ":")).encode()
 
     def _refresh_overview(self, now: float) -> None:
         self._overview_at = now

@@ -7,7 +7,7 @@ import pytest
 
 from codex_space.core.errors import RunError
 from codex_space.services import runs
-from codex_space.services.live import HISTORY, Live
+from codex_space.services.live import HISTORY, TICK_MS, Live
 from codex_space.store import metrics
 from codex_space.store import runs as run_rows
 
@@ -146,12 +146,14 @@ def test_the_more_look_the_less_often_each_of_them_asks(ctx, run, viewers, pace_
     live = Live(dataclasses.replace(ctx, clock=lambda: now[0]))
     due = [now[0] + number / viewers for number in range(viewers)]
     for _ in range(100):
-        now[0] += 0.25
+        now[0] += 0.25 + 0.007
         for number in range(viewers):
             if due[number] <= now[0]:
-                due[number] += ask(live, run)["poll_after_ms"] / 1000
+                due[number] = now[0] + ask(live, run)["poll_after_ms"] / 1000
         live.refresh(now[0])
     assert ask(live, run)["poll_after_ms"] == pytest.approx(pace_ms, rel=0.2)
+    ticks = {round(1000 * at) % TICK_MS for at in due}
+    assert ticks == {0} or viewers < 100, "they come together: each coming alone would interrupt a training"
     now[0] += 60
     live.refresh(now[0])
     assert ask(live, run)["poll_after_ms"] == 1000, "they have left"
