@@ -2,16 +2,15 @@
 
 import argparse
 
+from codex_space.cli.evaluate import reference
 from codex_space.cli.opened import opened
-from codex_space.services import runs
 from codex_space.services.chat import Chat
 
 
 def chat(args: argparse.Namespace) -> int:
     """Ask once with --prompt, else talk until the end of input."""
     with opened(args) as ctx:
-        name, at, step = args.run.partition("@")
-        ref = f"run:{runs.show(ctx, name).id}{at}{step}"
+        ref = reference(ctx, args.run)
         partner = Chat(ctx)
         history: list[dict[str, str]] = []
         try:
