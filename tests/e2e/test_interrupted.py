@@ -26,7 +26,10 @@ def page_of(root, hub, **given):
 
 def notes(hub):
     name = "datasets/ada/codex-space-runs"
-    return hub.state.files("datasets", "ada/codex-space-runs") if name in hub.state.repos else {}
+    repo = hub.state.repos.get(name)
+    return (
+        hub.state.files("datasets", "ada/codex-space-runs") if repo and "main" in repo["heads"] else {}
+    )  # made, then filled
 
 
 def submit(page, recipe):
