@@ -1,5 +1,6 @@
 """What every test gets: a clean environment, no network beyond this machine, a workspace of its own."""
 
+import itertools
 import os
 import shutil
 import socket
@@ -46,6 +47,19 @@ def workspace(tmp_path):
     from codex_space.core.paths import Workspace
 
     return Workspace(tmp_path / "workspace").make()
+
+
+@pytest.fixture
+def ctx(tmp_path):
+    """A workspace opened as a guest: services work on it, nothing is started; each look at the clock is a second later."""
+    from codex_space.core.settings import read_settings
+    from codex_space.services.context import open_context
+
+    ticks = itertools.count(1_700_000_000)
+    settings = read_settings({"CODEX_SPACE_HOME": str(tmp_path / "workspace")})
+    context = open_context(settings, lambda: float(next(ticks)), own=False)
+    yield context
+    context.close()
 
 
 @pytest.fixture

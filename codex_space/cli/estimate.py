@@ -11,8 +11,6 @@ from codex_space.core.sweep import expand
 from codex_space.services import estimate as service
 from codex_space.services import forecast
 
-HUB_WAIT_S = 5.0
-
 
 def estimate(args: argparse.Namespace) -> int:
     """Print what the recipe needs; 0 whether it fits or not: that is the answer."""
@@ -24,7 +22,7 @@ def estimate(args: argparse.Namespace) -> int:
         told = []
         if args.hardware == service.THIS_MACHINE:
             foreseen = forecast.predict(ctx, expand(text, args.overrides))
-            told = forecast.warnings(ctx, foreseen, wait_s=HUB_WAIT_S)
+            told = forecast.warnings(ctx, foreseen)
     if args.json:
         print(json.dumps({**asdict(found), "warnings": [vars(line) for line in told]}))
         return 0

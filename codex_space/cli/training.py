@@ -21,8 +21,6 @@ from codex_space.services.context import Context
 from codex_space.services.tokens import TokenView, describe_counts, render_plain
 
 PRINTED_TOKENS = 4000
-HUB_WAIT_S = 5.0
-"""For the Space's sleep time; a Hub that does not answer blocks nothing."""
 
 
 def train(args: argparse.Namespace) -> int:
@@ -69,7 +67,7 @@ def _forecast(ctx: Context, text: str) -> list[checks.Check]:
     """Return what it costs, and what to know of money and sleep before the start."""
     found = forecast.predict(ctx, expand(text))
     cost = forecast.describe_cost(found)
-    return [*([cost] if cost else []), *forecast.warnings(ctx, found, wait_s=HUB_WAIT_S)]
+    return [*([cost] if cost else []), *forecast.warnings(ctx, found)]
 
 
 def _print_row(looked: dict[str, Any], args: argparse.Namespace) -> int:

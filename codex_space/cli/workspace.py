@@ -10,6 +10,7 @@ from codex_space.cli.opened import opened
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
+from codex_space.core.units import render_bytes
 from codex_space.jobs.owner import is_owned
 from codex_space.services import backup as archives
 from codex_space.services import clean as cleaning
@@ -73,20 +74,24 @@ def disk(args: argparse.Namespace) -> int:
         return 0
     usage = found.usage
     for part, size_bytes in sorted(usage.parts.items(), key=lambda each: -each[1]):
-        print(f"{part:<12}  {_size(size_bytes):>9}")
-    print(f"{'together':<12}  {_size(usage.used_bytes):>9}{'  (more than was looked at)' if usage.is_partial else ''}")
-    print(f"{'free':<12}  {_size(found.free_bytes):>9} of {_size(found.size_bytes)}")
+        print(f"{part:<12}  {render_bytes(size_bytes):>9}")
+    print(
+        f"{'together':<12}  {render_bytes(usage.used_bytes):>9}{'  (more than was looked at)' if usage.is_partial else ''}"
+    )
+    print(f"{'free':<12}  {render_bytes(found.free_bytes):>9} of {render_bytes(found.size_bytes)}")
     if usage.hub_cache_bytes:
         print(
-            f"{'Hub cache':<12}  {_size(usage.hub_cache_bytes):>9}, outside the workspace; `hf cache rm` takes models out of it"
+            f"{'Hub cache':<12}  {render_bytes(usage.hub_cache_bytes):>9}, outside the workspace; `hf cache rm` takes models out of it"
         )
     for kind, size_bytes in offered.items():
         if size_bytes:
-            print(f"may go: {_size(size_bytes)} by `codex-space workspace clean {kind}` ({cleaning.KINDS[kind]})")
+            print(
+                f"may go: {render_bytes(size_bytes)} by `codex-space workspace clean {kind}` ({cleaning.KINDS[kind]})"
+            )
     for owner, size_bytes in sorted(hub.owners.items()) if hub else []:
         quota = hub.quotas.get(owner) if hub else None
-        of = f" of {_size(quota)} private that come with the account" if quota else ""
-        print(f"Hub: our repositories of {owner} hold {_size(size_bytes)}{of}")
+        of = f" of {render_bytes(quota)} private that come with the account" if quota else ""
+        print(f"Hub: our repositories of {owner} hold {render_bytes(size_bytes)}{of}")
     if warning:
         print(warning)
     return 0
@@ -102,17 +107,10 @@ def clean(args: argparse.Namespace) -> int:
         print(json.dumps({**told, "size_bytes": done.size_bytes, "stopped": done.stopped}))
         return 1 if done.stopped else 0
     for item in done.removed:
-        print(f"{'would go' if args.dry_run else 'gone'}: {item.name}  {_size(item.size_bytes)}  {item.why}")
+        print(f"{'would go' if args.dry_run else 'gone'}: {item.name}  {render_bytes(item.size_bytes)}  {item.why}")
     for each in done.kept:
         print(f"stays: {each.name}  {each.why}")
-    print(f"{_size(done.size_bytes)} {'would be' if args.dry_run else 'are'} free again")
+    print(f"{render_bytes(done.size_bytes)} {'would be' if args.dry_run else 'are'} free again")
     if done.stopped:
         print(f"codex-space: ended early: {done.stopped}", file=sys.stderr)
     return 1 if done.stopped else 0
-
-
-def _size(size_bytes: float) -> str:
-    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.3g} {units[0]}"

@@ -128,7 +128,7 @@ def _flips(base: Path, tuned: Path) -> statistics.Comparison | None:
 
 
 def _passed(folder: Path) -> dict[str, bool]:
-    """Return which problems were solved: by more than half of their answers, in every suite."""
+    """Return which problems were solved, in every suite."""
     answers: dict[str, list[bool]] = {}
     try:
         with durable.open_plain(folder / VERDICTS) as file:
@@ -141,7 +141,7 @@ def _passed(folder: Path) -> dict[str, bool]:
             answers.setdefault(str(row["task_id"]), []).append(all(row["passed"].values()))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}  # a damaged file says nothing of flips
-    return {task: sum(passed) * 2 > len(passed) for task, passed in answers.items()}
+    return {task: statistics.is_solved(passed) for task, passed in answers.items()}
 
 
 def _protocols(job: JobDir, step: int) -> list[str]:

@@ -131,6 +131,11 @@ def bootstrap(
     return Interval(max(0.0, low), min(highest, high), "bootstrap")
 
 
+def is_solved(passed: Sequence[bool]) -> bool:
+    """Say whether a problem counts as solved where models are compared: by more than half of its answers."""
+    return 2 * sum(passed) > len(passed)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two models on the same problems: which flipped, and the chance of flips as uneven if neither were better."""

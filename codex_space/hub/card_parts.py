@@ -17,19 +17,19 @@ from codex_space.core.sources import Source
 
 CURVES = "curves.svg"
 MAX_NAMED = 20
+MAX_SENTENCE_CHARS = 2000
 _MARKUP = re.compile(r"([\\`*\[\]<>|~$&]|^[#+=-]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 _WIDTH, _HEIGHT, _EDGE = 720, 260, 44
 
 
-def plain(text: str) -> str:
+def plain(text: str, most_chars: int = 300) -> str:
     """Return text of one line in which nothing is markup."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return _MARKUP.sub(r"\\\1", line[:300])
+    return _MARKUP.sub(r"\\\1", _line(text)[:most_chars])
 
 
 def code(text: str) -> str:
     """Return a code span, in a table's cell too."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())[:300] or " "
+    line = _line(text)[:300] or " "
     fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     return f"{fence}{pad}{line}{pad}{fence}".replace("|", "\\|")
@@ -40,6 +40,10 @@ def block(text: str, language: str = "") -> str:
     text = "".join(each if each.isprintable() or each in "\n\t" else " " for each in text)
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text.strip()}\n{fence}"
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 def link(source: Source, kind: str = "") -> str:
@@ -115,15 +119,9 @@ def render_scores(origin: Origin, intro: str) -> str:
     )
     head = "| Benchmark | pass@1 | 95 % interval | before tuning | problems |\n|---|---|---|---|---|"
     flips = "".join(_flips(score) for score in origin.scores if score.flips)
-    protocol = "".join(f"- {plain_sentence(line)}\n" for line in origin.protocol)
+    protocol = "".join(f"- {plain(line, MAX_SENTENCE_CHARS)}\n" for line in origin.protocol)
     asked = f"\nHow they were asked:\n\n{protocol}" if protocol else ""
     return f"## Evaluation\n\n{intro} {origin.scores[0].step:,}.\n\n{head}\n{rows}\n{flips}{asked}"
-
-
-def plain_sentence(text: str) -> str:
-    """Return a longer line of one's own making that may hold signs of others."""
-    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    return _MARKUP.sub(r"\\\1", line[:2000])
 
 
 def _flips(score: Score) -> str:

@@ -1,6 +1,7 @@
 """The Hub as this program sees it: the one class through which all others ask it, with our errors."""
 
 import functools
+import itertools
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -167,16 +168,22 @@ class Hub:
         with hub_errors(repo_id):
             return str(self._api.repo_info(repo_id, repo_type=repo_type, revision=revision).sha)
 
-    def tree(self, repo_id: str, revision: str, repo_type: RepoType = "model") -> dict[str, RemoteFile]:
+    def tree(
+        self, repo_id: str, revision: str, repo_type: RepoType = "model", *, max_files: int | None = None
+    ) -> dict[str, RemoteFile]:
         """Return all files of a revision by path.
 
         Raises:
             HubNotFoundError: It is not there.
+            HubError: There are more than `max_files` files and folders.
         """
         from huggingface_hub import RepoFile  # noqa: PLC0415  # slow import
 
         with hub_errors(repo_id):
-            rows = list(self._api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type))
+            listed = self._api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type=repo_type)
+            rows = list(itertools.islice(listed, None if max_files is None else max_files + 1))
+        if max_files is not None and len(rows) > max_files:
+            raise HubError(f"there are more than {max_files:,} files", where=repo_id, cure="Use git for it instead.")
         files = [row for row in rows if isinstance(row, RepoFile)]
         return {
             row.path: RemoteFile(row.path, row.size, row.lfs.sha256 if row.lfs else None, row.blob_id) for row in files

@@ -4,14 +4,13 @@ Covered, since an origin may be anybody's: names that are no plain paths, lists 
 what the list said. Not covered: what the files do once the Hub has built them; that is the origin's to answer for.
 """
 
-import hashlib
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from codex_space.core.errors import HubBusyError, HubError
 from codex_space.hub.client import Hub
+from codex_space.hub.manifest import hash_file
 from codex_space.hub.records import Change, RemoteFile
 from codex_space.hub.refusals import hub_errors
 from codex_space.hub.space import space_errors
@@ -50,19 +49,9 @@ class SpaceFiles(Hub):
             HubNotFoundError: There is no such Space or commit, or it is hidden from this token.
             HubError: There are more than 20,000, or one has a name that is no plain path.
         """
-        from huggingface_hub import RepoFile  # noqa: PLC0415  # slow import
-
-        with hub_errors(space_id):
-            listed = self._api.list_repo_tree(space_id, recursive=True, revision=commit, repo_type="space")
-            rows = list(itertools.islice(listed, MAX_FILES + 1))
-        if len(rows) > MAX_FILES:
-            cure = "Update it with git instead."
-            raise HubError(f"there are more than {MAX_FILES:,} files", where=space_id, cure=cure)
-        found = {}
-        for row in rows:
-            if isinstance(row, RepoFile):
-                _require_plain(space_id, row.path)
-                found[row.path] = RemoteFile(row.path, row.size, row.lfs.sha256 if row.lfs else None, row.blob_id)
+        found = self.tree(space_id, commit, "space", max_files=MAX_FILES)
+        for path in found:
+            _require_plain(space_id, path)
         return found
 
     def fetch(self, space_id: str, file: RemoteFile, commit: str, into: Path) -> Path:
@@ -73,7 +62,7 @@ class SpaceFiles(Hub):
             HubError: Its content is another.
         """
         path = self.download(space_id, file.path, commit, into, "space")
-        if not _is_same(path, file):
+        if not hash_file(path).equals(file):
             cure = "Nothing was taken over; try again."
             raise HubError(f"the content of {file.path} is not what the Hub's list says", where=space_id, cure=cure)
         return path
@@ -123,10 +112,3 @@ def _require_plain(space_id: str, path: str) -> None:
     if strange or len(path) > MAX_PATH_CHARS or not _PLAIN.fullmatch(path):
         cure = "Nothing is taken over from there."
         raise HubError(f"the file name {path[:100]!r} is no plain path", where=space_id, cure=cure)
-
-
-def _is_same(path: Path, file: RemoteFile) -> bool:
-    content = path.read_bytes()
-    if file.sha256 is not None:
-        return hashlib.sha256(content).hexdigest() == file.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == file.git_sha1

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubNotFoundError
+from codex_space.core.recipe import TUNING_KINDS
 from codex_space.hub.fetch import rows_repo
 from codex_space.jobs import disk_usage
 from codex_space.jobs.disk_usage import Usage
@@ -65,7 +66,7 @@ def needed_bytes(ctx: Context, *, guesses: bool = True) -> int:
         saved = checkpoints.list_checkpoints(ctx.db, run.id)
         if saved:
             needed = max(needed, saved[-1].size_bytes + SPARE_BYTES)
-        elif guesses and run.kind in {"sft", "fim", "dpo", "kto", "orpo", "reward", "pretrain"}:
+        elif guesses and run.kind in {"pretrain", *TUNING_KINDS}:
             needed = max(needed, _estimated_bytes(ctx, run.recipe))
     return needed
 

@@ -217,7 +217,7 @@ def _problems(ctx: Context, row: Evaluation, run: Run) -> list[dict[str, Any]]:
             {
                 "task_id": problem.task_id,
                 "tier": loaded.tiers.get(problem.task_id),
-                "passed": None if not graded else sum(passed) * 2 > len(passed),
+                "passed": None if not graded else statistics.is_solved(passed),
                 "num_samples": len(graded),
                 "num_passed": sum(passed),
                 "rule": graded[0].get("rule") or "" if graded else "",

@@ -15,6 +15,8 @@ from codex_space.services.checks import Check
 from codex_space.services.context import Context
 from codex_space.services.prices import price_of
 
+HUB_WAIT_S = 5.0
+"""For the Space's sleep time; a Hub that does not answer blocks nothing."""
 SPREAD = 0.25
 """A prediction is usually off by no more than this share, up or down (`core.estimate.Estimate.hours`)."""
 
@@ -94,7 +96,7 @@ def weigh(ctx: Context, texts: list[str], found: Estimate | None) -> Forecast:
     )
 
 
-def warnings(ctx: Context, forecast: Forecast, *, wait_s: float) -> list[Check]:
+def warnings(ctx: Context, forecast: Forecast, *, wait_s: float = HUB_WAIT_S) -> list[Check]:
     """Return what should be known before the start; the Hub is asked for the Space's sleep time, and waited for so long."""
     lines = (_own_cap(forecast), _month_cap(ctx, forecast), _sleep(ctx, forecast, wait_s))
     return [line for line in lines if line is not None]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pytest
 
 from codex_space.cli.main import main
-from tests.services.conftest import ctx  # noqa: F401  # a fixture
 
 RECIPE = (
     "kind: sft\nname: quiet\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: sample:python-first-chat}]\n"
@@ -27,7 +26,7 @@ class Said:
 
 
 @pytest.fixture
-def run_command(ctx, capsys):  # noqa: F811  # the fixture
+def run_command(ctx, capsys):
     """Run `codex-space WORDS` on `ctx`'s workspace."""
 
     def run(*words):

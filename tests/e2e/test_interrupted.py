@@ -52,13 +52,15 @@ def lose(hub, root):
     page = page_of(root, hub)
     page.workspace.mkdir()
     page.start()
-    run_id = submit(page, RECIPE + TO_HUB)
-    wait_for(lambda: f"unfinished/{run_id}.json" in notes(hub), 30, "the note")
-    deadline = time.monotonic() + 200
-    while not hub.state.repos.get("models/ada/model", {"tags": {}})["tags"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    kill_everything(page.process, page.workspace)
+    try:
+        run_id = submit(page, RECIPE + TO_HUB)
+        wait_for(lambda: f"unfinished/{run_id}.json" in notes(hub), 30, "the note")
+        deadline = time.monotonic() + 200
+        while not hub.state.repos.get("models/ada/model", {"tags": {}})["tags"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        kill_everything(page.process, page.workspace)
     assert f"unfinished/{run_id}.json" in notes(hub), "it ended before it could be lost"
     shutil.rmtree(root)
     return run_id

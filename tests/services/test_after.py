@@ -1,5 +1,6 @@
 """The export after a training: queued once whatever dies in between, of the right checkpoint, and never silently not."""
 
+import dataclasses
 import json
 
 import pytest
@@ -259,7 +260,7 @@ def line_of(ctx, text):
 def test_the_checklist_says_what_will_come_and_what_it_takes(ctx):
     line = line_of(ctx, RECIPE)
     assert line.ok is True
-    assert line.detail.startswith("Q8_0, F16 of the best checkpoint; takes about 1 MB of disk")
+    assert line.detail.startswith("Q8_0, F16 of the best checkpoint; takes about 874 kB of disk")
 
 
 def test_the_checklist_warns_and_lets_it_train_where_tools_or_disk_are_wanting(ctx, tools, monkeypatch):
@@ -273,7 +274,10 @@ def test_the_checklist_warns_and_lets_it_train_where_tools_or_disk_are_wanting(c
 
 
 def test_a_model_that_is_never_exported_is_refused_before_it_trains(ctx, monkeypatch):
-    monkeypatch.setattr(export_plan, "_family", lambda *given: "gemma3_text")
+    find_shape = export_plan.estimate.find_shape
+    monkeypatch.setattr(
+        export_plan.estimate, "find_shape", lambda *given: dataclasses.replace(find_shape(*given), family="gemma3_text")
+    )
     line = line_of(ctx, RECIPE)
     assert (line.ok, "gemma3_text" in line.detail) == (False, True)
     with pytest.raises(ModelError, match="are not exported"):

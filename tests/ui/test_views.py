@@ -7,6 +7,7 @@ import pytest
 
 from codex_space.core.errors import HubAuthError
 from codex_space.core.presets import list_presets
+from codex_space.core.units import render_bytes
 from codex_space.hub.records import Account
 from codex_space.services import datasets, first_model, runs
 from codex_space.services.datasets import DatasetInfo
@@ -50,7 +51,7 @@ def info(**values):
     ],
 )
 def test_sizes_have_three_digits_and_a_unit(size, said):
-    assert markup.render_bytes(size) == said
+    assert render_bytes(size) == said
 
 
 def test_a_time_is_in_utc_and_a_missing_one_a_dash():

@@ -7,11 +7,11 @@ from typing import Any
 from urllib.parse import quote
 
 from codex_space.core.errors import CodexError
+from codex_space.core.units import render_bytes
 from codex_space.data.formats import WORDS
 from codex_space.services.datasets import DatasetInfo, Inspection
 from codex_space.ui.views.markup import (
     escape,
-    render_bytes,
     render_empty,
     render_facts,
     render_notice,

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from codex_space.core.units import render_bytes
 from codex_space.store.runs import Run
-from codex_space.ui.views.markup import escape, render_bytes, render_notice
+from codex_space.ui.views.markup import escape, render_notice
 
 USUAL = ("Q8_0", "Q4_K_M")
 

@@ -10,15 +10,6 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-def render_bytes(size_bytes: float) -> str:
-    """Return 3 digits and a unit: `1.23 GB`."""
-    size, units = float(size_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    digits = 0 if units[0] == "B" or size >= 99.95 else 1 if size >= 9.995 else 2
-    return f"{size:.{digits}f} {units[0]}"
-
-
 def render_time(at: float | None) -> str:
     """Return date and minute in UTC, an en dash where there is none."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC") if at else "\N{EN DASH}"

@@ -3,12 +3,13 @@
 from datetime import datetime
 
 from codex_space.core.errors import CodexError
+from codex_space.core.units import render_bytes
 from codex_space.hub.records import Account
 from codex_space.services import audit
 from codex_space.services.account import own_account
 from codex_space.services.context import Context
 from codex_space.services.models import machine
-from codex_space.ui.views.markup import escape, render_bytes, render_check, render_checks, render_facts
+from codex_space.ui.views.markup import escape, render_check, render_checks, render_facts
 
 
 def render_machine(ctx: Context) -> str:

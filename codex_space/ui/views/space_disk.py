@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
+from codex_space.core.units import render_bytes
 from codex_space.services import clean, copies, disk
 from codex_space.services.clean import Cleaned, Kept, Plan
 from codex_space.services.context import Context
 from codex_space.ui.views.markup import (  # fmt: skip
     escape,
-    render_bytes,
     render_empty,
     render_facts,
     render_notice,
