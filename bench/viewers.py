@@ -1,27 +1,19 @@
 """(e) 200 people polling one live run: time of an update, and how much slower the training gets (interleaved pairs)."""
 
-import asyncio
-import contextlib
 import json
-import multiprocessing
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
+from bench.crowd import Watched, watching
 from bench.measure import REPO, clean_environ, percentile, quartiles, served_page, write_result
 from bench.training import make_base, median_step_seconds, recipe_text, training_seconds, write_rows
 
 VIEWERS = 200
 PAIRS = int(os.environ.get("BENCH_PAIRS", "8"))
-JOIN_S = 20.0
-POLL_MS = 2000  # core.js, where the server says nothing
 
 
 def main() -> dict[str, object]:
@@ -114,91 +106,3 @@ def _running_id(workspace: Path) -> str:
 
 def _read(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-@dataclass(frozen=True)
-class Watched:
-    """What viewers found.
-
-    Attributes:
-        latencies_ms: Of every answer but each viewer's first.
-        cpu_s: Processor time of the viewers themselves.
-        cut_off: How often a viewer had to connect anew.
-    """
-
-    latencies_ms: list[float]
-    cpu_s: float
-    cut_off: int
-
-
-@contextlib.contextmanager
-def watching(address: str, paths: Sequence[str], viewers: int, *, rest: float = 1.0) -> Iterator[Connection]:
-    """Let viewers poll, in a process of their own so that none waits for the interpreter of this one.
-
-    The other end answers "count" with the number of answers so far, and "stop" with `Watched`; say one of them last.
-
-    Args:
-        address: Of the page.
-        paths: What they poll in turn, viewer by viewer.
-        viewers: How many.
-        rest: Times what the server asks them to wait between two polls; 0 is as fast as it answers.
-    """
-    ours, theirs = multiprocessing.Pipe()
-    fresh = multiprocessing.get_context("spawn")  # a copy of this process would hold the locks of its threads
-    watcher = fresh.Process(target=_watch, args=(address, paths, viewers, rest, theirs))
-    watcher.start()
-    theirs.close()  # so that the end of the viewers is an end here too
-    try:
-        yield ours
-    finally:
-        watcher.join(JOIN_S)
-        if watcher.is_alive():  # nobody said stop
-            watcher.terminate()
-            watcher.join()
-
-
-def _watch(address: str, paths: Sequence[str], viewers: int, rest: float, pipe: Connection) -> None:
-    async def everybody() -> Watched:
-        found = Watched([], 0.0, 0)
-        cut_off = [0]
-        tasks = [
-            asyncio.create_task(_viewer(address, paths[number % len(paths)], rest, found.latencies_ms, cut_off))
-            for number in range(viewers)
-        ]
-        while True:
-            if pipe.poll():
-                if pipe.recv() == "stop":
-                    break
-                pipe.send(len(found.latencies_ms))
-            await asyncio.sleep(0.05)
-        ended = [task for task in tasks if task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for task in ended:
-            task.result()  # a viewer who gave up is a fault of the measurement
-        return Watched(found.latencies_ms, time.process_time(), cut_off[0])
-
-    pipe.send(asyncio.run(everybody()))
-
-
-async def _viewer(address: str, path: str, rest: float, latencies_ms: list[float], cut_off: list[int]) -> None:
-    """Poll as the page's chart does: ask for what is new, wait as long as the server says; connect anew when cut off."""
-    host, port = address.removeprefix("http://").split(":")
-    seq, first = 0, True
-    await asyncio.sleep(random.random() * 2 * rest)
-    while True:
-        reader, writer = await asyncio.open_connection(host, int(port))
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            while True:
-                started = time.monotonic()
-                writer.write(f"GET {path}?after={seq} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                size = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-                body = json.loads(await reader.readexactly(size))
-                if not first:  # the first answer holds the whole curve; updates are what is measured
-                    latencies_ms.append((time.monotonic() - started) * 1000)
-                seq, first = body["seq"], False
-                await asyncio.sleep(body.get("poll_after_ms", POLL_MS) / 1000 * rest)
-        cut_off[0] += 1
-        writer.close()

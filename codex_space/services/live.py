@@ -50,6 +50,10 @@ class _Watched:
     health_at: float = -math.inf
     health_of: dict[str, int] | None = None  # the last steps it was read from
 
+    def known(self, after: int) -> int:
+        """Return the snapshot that an answer can begin after: 0 is everything, for all who lag too far behind."""
+        return after if after == self.seq or any(before == after for before, _ in self.added) else 0
+
 
 class Live:
     """Snapshots of watched runs and of the whole workspace, as JSON bytes ready to send."""
@@ -84,10 +88,18 @@ class Live:
                 self._refresh_overview(now)
 
     def ready_bytes(self, run_id: str, after: int, *, with_money: bool = True) -> bytes | None:
-        """Return what an earlier viewer was given for the same question, without waiting for anything; else None."""
+        """Return a snapshot that can be had without waiting for the disk or for another thread; else None."""
         watched = self._runs.get(run_id)
-        body = watched.cached.get((after, with_money)) if watched else None
-        return self._answer(watched, body, self._ctx.clock()) if watched and body is not None else None
+        if watched is None:
+            return None
+        after = watched.known(after)
+        body = watched.cached.get((after, with_money))
+        if body is None and after and self._lock.acquire(blocking=False):
+            try:
+                body = self._cached(run_id, watched, after, with_money=with_money)
+            finally:
+                self._lock.release()
+        return self._answer(watched, body, self._ctx.clock()) if body is not None else None
 
     def run_bytes(self, run_id: str, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the snapshot of a run: all of it, or what is new since snapshot `after`.
@@ -102,10 +114,13 @@ class Live:
                 run_rows.read_run(self._ctx.db, run_id)
                 watched = self._runs[run_id] = _Watched()
                 self._refresh_run(run_id, watched, now)
-            asked = (after, with_money)
-            if asked not in watched.cached:
-                watched.cached[asked] = self._render(run_id, watched, after, with_money=with_money)
-            return self._answer(watched, watched.cached[asked], now)
+            return self._answer(watched, self._cached(run_id, watched, after, with_money=with_money), now)
+
+    def _cached(self, run_id: str, watched: _Watched, after: int, *, with_money: bool) -> bytes:
+        after = watched.known(after)
+        if (after, with_money) not in watched.cached:
+            watched.cached[after, with_money] = self._render(run_id, watched, after, with_money=with_money)
+        return watched.cached[after, with_money]
 
     def _answer(self, watched: _Watched, body: bytes, now: float) -> bytes:
         """Return a snapshot with how long this viewer is to wait, and count them."""
@@ -203,16 +218,15 @@ class Live:
         }
 
     def _render(self, run_id: str, watched: _Watched, after: int, *, with_money: bool) -> bytes:
-        is_delta = after == watched.seq or any(before == after for before, _ in watched.added)
         curves: Curves = {}
-        if is_delta:
+        if after:
             for before, added in watched.added:
                 if before >= after:
                     _extend(curves, added)
         else:
             for name in watched.last_steps:
                 curves[name] = _curve(self._ctx, run_id, name, -1)
-        body: dict[str, Any] = {"seq": watched.seq, "full": not is_delta, "curves": curves}
+        body: dict[str, Any] = {"seq": watched.seq, "full": not after, "curves": curves}
         if after != watched.seq:
             body.update(watched.head if with_money else money.hide(watched.head))
         return json.dumps(body, separators=(",", ":")).encode()

@@ -178,11 +178,31 @@ def test_what_one_viewer_was_given_is_ready_for_the_next_until_something_is_new(
     log(ctx, run, 1, 10)
     assert live.ready_bytes(run.id, 0) is None, "nobody has asked yet"
     assert live.run_bytes(run.id, 0) == live.ready_bytes(run.id, 0)
-    assert live.ready_bytes(run.id, 7) is None, "another question"
     log(ctx, run, 11, 15)
     live.refresh(ctx.clock())
     assert live.ready_bytes(run.id, 0) is None, "the old answer is not given again"
     assert live.ready_bytes("no-such-run", 0) is None
+
+
+def test_what_is_new_is_ready_for_the_first_who_asks(ctx, run):
+    live = Live(ctx)
+    viewer = Viewer(live, run)
+    log(ctx, run, 1, 10)
+    viewer.poll()
+    log(ctx, run, 11, 15)
+    live.refresh(ctx.clock())
+    ready = live.ready_bytes(run.id, viewer.seq)
+    assert ready == live.run_bytes(run.id, viewer.seq)
+    assert json.loads(ready)["curves"]["loss"]["steps"] == [11, 12, 13, 14, 15]
+
+
+def test_numbers_that_nobody_was_given_share_one_answer(ctx, run):
+    live = Live(ctx)
+    log(ctx, run, 1, 10)
+    whole = live.run_bytes(run.id, 0)
+    for made_up in range(1, 2000):
+        assert live.run_bytes(run.id, made_up) == whole
+    assert len(live._runs[run.id].cached) == 1, "a stranger who counts must not fill the memory"
 
 
 def test_an_answer_that_is_ready_waits_for_no_look_at_the_store(ctx, run):
