@@ -18,11 +18,12 @@ from typing import Any
 
 import psutil
 
+from bench.crowd import watching
 from bench.measure import clean_environ, percentile, served_page, write_result
 from bench.page_client import Browser, PageMap
 from bench.people_account import find_wrong
 from bench.people_acts import CHAT_TOKENS, THINK_S, Ledger, Person
-from bench.viewers import VIEWERS, watching
+from bench.viewers import VIEWERS
 from codex_space.core.settings import read_settings
 from codex_space.services import runs
 from codex_space.services.context import Context, open_context
