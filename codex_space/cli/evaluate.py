@@ -10,6 +10,7 @@ from codex_space.cli.opened import opened
 from codex_space.core.errors import EvaluationError, RunError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_key, read_settings
+from codex_space.grade.endpoint import Endpoint
 from codex_space.services import endpoint, evaluations, runs
 from codex_space.services.context import Context
 
@@ -43,7 +44,7 @@ def _ask_endpoint(args: argparse.Namespace) -> int:
     if args.prompt_form != "auto" or args.data or args.metric:
         what = "a server is asked problems in its own form: --prompt-form, --data and --metric are for models here"
         raise EvaluationError(what, cure="Leave them out.")
-    server = endpoint.Endpoint(
+    server = Endpoint(
         args.endpoint,
         args.served,
         read_key(args.key_variable),

@@ -1,6 +1,7 @@
 """What a card tells of where a model comes from: sources, licence, scores, curves and facts of the run it is of."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from codex_space.core.licences import Verdict
 from codex_space.core.sources import Source
@@ -28,6 +29,23 @@ class Score:
     flips: str = ""
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One evaluation as the owner graded it, out of its database; the files beside the answers are copies that a worker could write.
+
+    Attributes:
+        protocol: How it was asked, in one line.
+        scores: {name, value, low, high, num_problems} each.
+        solved: Task id -> whether it was solved, in every suite.
+    """
+
+    step: int
+    benchmark: str
+    protocol: str = ""
+    scores: tuple[dict[str, Any], ...] = ()
+    solved: dict[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from codex_space.core.sections import (
     Asking,
     CheckpointsSection,
     DatasetSection,
+    EndpointSection,
     EvaluateSection,
     Exporting,
     ExportSection,
@@ -316,7 +317,12 @@ class EvaluateRecipe(BaseRecipe, Asking):
     """The share of a benchmark's problems a model solves, or how well it does on rows of one's own."""
 
     kind: Literal["evaluate"]
-    model: ModelSection = Field(description="What is asked: a run's checkpoint, a Hub id or a folder.")
+    model: ModelSection = Field(
+        description="What is asked: a run's checkpoint, a Hub id or a folder; with an endpoint, what that server calls it."
+    )
+    endpoint: EndpointSection | None = Field(
+        default=None, description="An OpenAI-compatible server to ask; empty for a model here."
+    )
     benchmark: str = Field(
         default="first-steps",
         description="Its name, such as first-steps, humaneval+ or mbpp; perplexity (bits per byte) and answers (text metrics) "
@@ -349,6 +355,12 @@ class EvaluateRecipe(BaseRecipe, Asking):
             raise ValueError(f"benchmark {self.benchmark} takes neither problems nor more than one of num_samples")
         if self.datasets and self.benchmark not in MEASURED:
             raise ValueError(f"benchmark {self.benchmark} brings its problems: leave datasets out")
+        return self
+
+    @model_validator(mode="after")
+    def _servers_are_asked_problems(self) -> "EvaluateRecipe":
+        if self.endpoint and (self.benchmark in MEASURED or self.prompt_form != "auto"):
+            raise ValueError("an endpoint is asked a benchmark's problems in its own form: leave prompt_form at auto")
         return self
 
     @model_validator(mode="after")

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from urllib.parse import quote
 
 STARS = "****"
+SHORTEST_SECRET = 6
+"""A shorter value would be struck out of words that have nothing to do with it."""
 _SHORTEST_CODED = 7
 _URL_SAFE = str.maketrans("+/", "-_")
 _KNOWN_FORMS = re.compile(
@@ -26,7 +28,8 @@ class Scrubber:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         """Remember the secrets, longest first, so that one inside another leaves nothing behind."""
-        forms = {form for secret in secrets if secret for form in _forms(secret)}
+        self.secrets = tuple(secrets)
+        forms = {form for secret in self.secrets if secret for form in _forms(secret)}
         ordered = sorted(forms, key=len, reverse=True)
         self._own = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
@@ -44,6 +47,12 @@ def learn(secrets: Iterable[str]) -> None:
     """Let `clean` know the secrets of this process."""
     global _of_this_process  # the one scrubber: whoever writes text for people need not be handed it
     _of_this_process = Scrubber(secrets)
+
+
+def learn_one(secret: str) -> None:
+    """Let `clean` know one more, which a person gave."""
+    if len(secret) >= SHORTEST_SECRET:
+        learn({*_of_this_process.secrets, secret})
 
 
 def clean(text: str) -> str:

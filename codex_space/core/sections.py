@@ -134,6 +134,22 @@ PromptForm = Literal["auto", "completion", "completion-stripped", "chat", "chat-
 """How a problem becomes a prompt (grade/protocol.py)."""
 
 
+class EndpointSection(Section):
+    """A server that speaks OpenAI's protocol, asked instead of a model here; its key is never part of a recipe."""
+
+    url: str = Field(
+        max_length=500,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="What comes before /completions and /chat/completions, such as https://HOST/v1.",
+    )
+    has_key: bool = Field(
+        default=False,
+        description="Whether it wants a key: given at the press, held in memory until the run starts, and written down nowhere.",
+    )
+    concurrency: int = Field(default=4, ge=1, le=64, description="Requests to it at a time.")
+    timeout_s: float = Field(default=120.0, gt=0, le=3600, description="Seconds until a whole answer must be there.")
+
+
 class Asking(Section):
     """How a model is asked the problems of a benchmark."""
 

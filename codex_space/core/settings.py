@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from codex_space.core.errors import WorkspaceError
+from codex_space.core.scrub import SHORTEST_SECRET
 
 _OAUTH = ("OAUTH_CLIENT_ID", "OAUTH_CLIENT_SECRET", "OAUTH_SCOPES", "OPENID_PROVIDER_URL")
 _IS_SECRET = re.compile(r"TOKEN$|SECRET|PASSWORD|PASSWD|CREDENTIAL|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE)
-_SHORTEST_SECRET = 6
-"""A shorter value would be struck out of words that have nothing to do with it."""
 
-
+ENDPOINT_KEY = "CODEX_SPACE_ENDPOINT_API_KEY"
+"""Variable by which a worker gets the key of the server it asks, and nothing else does."""
 SPACE_GRACE_S = 20.0
 """What a Space's container is thought to be given between SIGTERM and its end; the platform does not say."""
 
@@ -130,7 +130,7 @@ class Settings:
         """Return every value of the environment that nobody may read on a page, in a log or in a card."""
         named = [self.environ[name] for name in self.environ if _IS_SECRET.search(name)]
         held = [one.reveal() for one in self._held() if one is not None]
-        return sorted({text for text in (*named, *held) if len(text) >= _SHORTEST_SECRET}, key=len, reverse=True)
+        return sorted({text for text in (*named, *held) if len(text) >= SHORTEST_SECRET}, key=len, reverse=True)
 
 
 def read_settings(environ: Mapping[str, str] | None = None, **overrides: object) -> Settings:

@@ -1,30 +1,26 @@
 """Read what a card says of where a model comes from, out of the folder of the run that made it."""
 
-import json
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from codex_space.core import durable, sources
 from codex_space.core.errors import CodexError
 from codex_space.core.events import current_events, iter_events
 from codex_space.core.licences import judge
-from codex_space.core.origin import Origin, Point, Score
+from codex_space.core.origin import Graded, Origin, Point, Score
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import BaseRecipe, parse_recipe
 from codex_space.core.sharing import last_part, share_recipe
 from codex_space.core.sources import Source
 from codex_space.grade import statistics
-from codex_space.grade.library import PROTOCOL, SCORES, VERDICTS
-from codex_space.grade.protocol import Protocol
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets")
 MAX_POINTS = 200
-MAX_VERDICTS_BYTES = 64 << 20
+_NUMBERS = ("value", "low", "high", "num_problems")
 
 
-def read_origin(job: JobDir, step: int) -> Origin:
-    """Return what is known of a run's checkpoint.
+def read_origin(job: JobDir, step: int, graded: Iterable[Graded]) -> Origin:
+    """Return what is known of a run's checkpoint; `graded` are the evaluations of its run.
 
     Raises:
         RecipeError: The run's recipe is none.
@@ -34,7 +30,7 @@ def read_origin(job: JobDir, step: int) -> Origin:
     events = list(iter_events(job.events))
     current = current_events(events)
     model, datasets = _sources(job, recipe)
-    scores, protocol = _evaluations(job, step)
+    scores, protocol = _evaluations(graded, step)
     return Origin(
         recipe_text=share_recipe(text),
         model=model,
@@ -75,90 +71,45 @@ def _points(events: Iterable[Mapping[str, Any]], name: str, last: int) -> tuple[
     return tuple(points[:: len(points) // MAX_POINTS + 1])
 
 
-def _evaluations(job: JobDir, step: int) -> tuple[tuple[Score, ...], tuple[str, ...]]:
+def _evaluations(graded: Iterable[Graded], step: int) -> tuple[tuple[Score, ...], tuple[str, ...]]:
     """Return scores and protocols of that step, or of the last one before it that was graded."""
-    steps = sorted(int(path.name[5:]) for path in job.root.glob("evaluations/step-*") if path.name[5:].isdigit())
-    for asked in [each for each in reversed(steps) if 0 < each <= step]:
-        if scores := _scores(job, asked):
-            return scores, tuple(dict.fromkeys(_protocols(job, asked)))
-    return (), ()
+    known = [each for each in graded if each.step <= step and any(map(_is_rate, each.scores))]
+    last = max((each.step for each in known), default=0)
+    if not last:
+        return (), ()
+    base = {each.benchmark: each for each in known if each.step == 0}
+    asked = sorted((each for each in known if each.step == last), key=lambda each: each.benchmark)
+    scores = [score for each in asked for score in _scores(each, base.get(each.benchmark))]
+    return tuple(scores), tuple(dict.fromkeys(f"{each.protocol}." for each in asked if each.protocol))
 
 
-def _scores(job: JobDir, step: int) -> tuple[Score, ...]:
-    found = []
-    for folder in sorted(path.parent for path in job.root.glob(f"evaluations/step-{step}/*/{SCORES}")):
-        before = {str(row["name"]): float(row["value"]) for row in _rows(job.evaluation(0, folder.name))}
-        flips = _flips(job.evaluation(0, folder.name), folder)
-        for row in _rows(folder):
-            name = str(row["name"])
-            whole = flips if name == folder.name else None  # tiers and other suites are parts of it
-            found.append(
-                Score(
-                    name, float(row["value"]), float(row["low"]), float(row["high"]), int(row["num_problems"]),
-                    base=before.get(name), step=step,
-                    flips=whole.sentence() if whole else "",
-                    gained=whole.gained if whole else (),
-                    lost=whole.lost if whole else (),
-                )
-            )  # fmt: skip
-    return tuple(found)
+def _scores(tuned: Graded, base: Graded | None) -> Iterator[Score]:
+    before = {str(row["name"]): float(row["value"]) for row in (base.scores if base else ()) if _is_rate(row)}
+    flips = _flips(base, tuned)
+    for row in filter(_is_rate, tuned.scores):
+        name = str(row["name"])
+        whole = flips if name == tuned.benchmark else None  # tiers and other suites are parts of it
+        yield Score(
+            name, float(row["value"]), float(row["low"]), float(row["high"]), int(row["num_problems"]),
+            base=before.get(name), step=tuned.step,
+            flips=whole.sentence() if whole else "",
+            gained=whole.gained if whole else (),
+            lost=whole.lost if whole else (),
+        )  # fmt: skip
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the scores in a folder that are pass rates."""
-    rows = (durable.read_json(folder / SCORES) or {}).get("scores")
-    numbers, known = ("value", "low", "high", "num_problems"), []
-    for row in rows if isinstance(rows, list) else []:
-        if (
-            isinstance(row, dict)
-            and row.get("name")
-            and all(isinstance(row.get(each), int | float) for each in numbers)
-        ):
-            known.append(row)
-    return known
+def _is_rate(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("name")) and all(isinstance(row.get(each), int | float) for each in _NUMBERS)
 
 
-def _flips(base: Path, tuned: Path) -> statistics.Comparison | None:
+def _flips(base: Graded | None, tuned: Graded) -> statistics.Comparison | None:
     """Return which problems changed sides, None where one of the two was not graded or not asked the same."""
-    before, after = _passed(base), _passed(tuned)
+    if base is None or not base.solved or not tuned.solved:
+        return None
     try:
-        return statistics.compare(before, after) if before and after else None
+        return statistics.compare(base.solved, tuned.solved)
     except CodexError:
         return None
-
-
-def _passed(folder: Path) -> dict[str, bool]:
-    """Return which problems were solved, in every suite."""
-    answers: dict[str, list[bool]] = {}
-    try:
-        with durable.open_plain(folder / VERDICTS) as file:
-            lines = file.read(MAX_VERDICTS_BYTES).splitlines()
-    except OSError:
-        return {}
-    for line in lines:
-        try:
-            row = json.loads(line)
-            answers.setdefault(str(row["task_id"]), []).append(all(row["passed"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {}  # a damaged file says nothing of flips
-    return {task: statistics.is_solved(passed) for task, passed in answers.items()}
-
-
-def _protocols(job: JobDir, step: int) -> list[str]:
-    lines = []
-    for path in sorted(job.root.glob(f"evaluations/step-{step}/*/{PROTOCOL}")):
-        settings: dict[str, Any] = durable.read_json(path) or {}
-        try:
-            settings["stops"] = tuple(settings["stops"])
-            lines.append(f"{Protocol(**settings).line()}.")
-        except (
-            CodexError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ):  # of another version, or of a measurement without problems
-            continue
-    return lines
 
 
 def _facts(environment: Mapping[str, Any], events: list[dict[str, Any]]) -> tuple[tuple[str, str], ...]:

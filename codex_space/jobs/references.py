@@ -28,7 +28,9 @@ _RUN = re.compile(r"run:([\w-]+)(?:@step-(\d+))?")
 
 
 def model_references(recipe: BaseRecipe) -> list[str]:
-    """Return the texts that name a model or tokenizer."""
+    """Return the texts that name a model or tokenizer of ours or of the Hub."""
+    if isinstance(recipe, EvaluateRecipe) and recipe.endpoint:
+        return []
     if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
         return [recipe.model.model_name_or_path]
     return [recipe.tokenizer] if isinstance(recipe, PretrainRecipe) else []
@@ -142,5 +144,5 @@ def target_of(run: Run, step: int) -> tuple[str | None, int]:
     recipe = parse_recipe(run.recipe)
     if not isinstance(recipe, EvaluateRecipe):
         return run.id, step
-    found = _RUN.fullmatch(recipe.model.model_name_or_path)
+    found = next(map(_RUN.fullmatch, model_references(recipe)), None)
     return (found[1], int(found[2] or 0)) if found else (None, 0)

@@ -10,21 +10,23 @@ import os
 import select
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, RunError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import parse_recipe
-from codex_space.jobs import ending, gpu
+from codex_space.core.recipe import BaseRecipe, ExportRecipe, parse_recipe
+from codex_space.core.settings import ENDPOINT_KEY, Secret
+from codex_space.jobs import ending, gpu, references
+from codex_space.jobs.graded import read_graded
 from codex_space.jobs.ingest import read_new_events
 from codex_space.jobs.launch import clear_traces, launch, launch_facts, marker, worker_command, worker_environ
 from codex_space.jobs.leaving import is_leaving
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
 from codex_space.jobs.record import Recorder
-from codex_space.jobs.references import release_asked
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
 from codex_space.store.runs import ACTIVE, FINAL, Run, Wish
@@ -63,6 +65,7 @@ class Supervisor:
         self._handles: dict[str, Handle] = {}
         self._unseen_since: dict[str, float] = {}
         self._sent: dict[str, set[str]] = {}
+        self._keys: dict[str, Secret] = {}
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._wake_fd)  # not in close(): another thread may be about to wake it
         self._gpu_used_bytes = gpu_used_bytes
@@ -70,6 +73,14 @@ class Supervisor:
         self._is_ending = self._is_killing = False
         self._recorder = Recorder(db, workspace)
         self._release_asked()
+
+    def hold_key(self, run_id: str, key: Secret) -> None:
+        """Keep the key of the server that a run will ask, in memory only, until the run starts. From any thread."""
+        self._keys[run_id] = key
+
+    def drop_key(self, run_id: str) -> None:
+        """Forget it."""
+        self._keys.pop(run_id, None)
 
     def step(self, now: float) -> None:
         """Do whatever is due, and write down what came of it."""
@@ -134,6 +145,7 @@ class Supervisor:
             case "resume" if run.state in FINAL:
                 runs.change_state(self._db, run.id, "queued", now=now)
             case "stop" | "cancel" if run.state == "queued":
+                self.drop_key(run.id)
                 runs.change_state(self._db, run.id, "stopped", now=now, reason=wish.reason or "Taken out of the queue.")
             case "stop" | "cancel" if run.state in ACTIVE and run.intent not in {wish.verb, "cancel"}:
                 # before it trains there is nothing to save, and nobody polls for the stop file
@@ -223,7 +235,7 @@ class Supervisor:
 
     def _release_asked(self) -> None:
         unfinished = runs.list_runs(self._db, limit=10_000, states=("queued", *ACTIVE))
-        release_asked(self._workspace, [run.recipe for run in unfinished])
+        references.release_asked(self._workspace, [run.recipe for run in unfinished])
 
     def _start_next(self, now: float) -> None:
         """Start the oldest run that can start; fail those that never can."""
@@ -234,20 +246,29 @@ class Supervisor:
                 if has_to_wait(self._db, self._workspace, run, recipe):
                     continue
                 facts = launch_facts(recipe, self._workspace, job, attempt=run.attempt + 1, num_cores=self._num_cores)
+                facts["graded"] = self._graded(recipe)
             except CodexError as error:
                 runs.change_state(self._db, run.id, "failed", now=now, reason=str(error))
                 continue
             self._start(run, job, facts, now)
             return
 
+    def _graded(self, recipe: BaseRecipe) -> list[dict[str, Any]]:
+        """Return what an export's card tells of the exported run's scores: the worker cannot ask the database."""
+        named = references.run_references(recipe) if isinstance(recipe, ExportRecipe) else []
+        return [asdict(each) for run_id, step in named for each in read_graded(self._db, run_id, step or 0)]
+
     def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
         asked = {key: facts[key] for key in ("num_threads", "offline", "deterministic")}
         environ = worker_environ(self._environ, **asked)
+        if key := self._keys.pop(run.id, None):
+            environ[ENDPOINT_KEY] = key.reveal()
         clear_traces(job)
         self._gpu_before_bytes, self._gpu_waits_until = self._gpu_used_bytes(), 0.0
         runs.change_state(self._db, run.id, "preflight", now=now)
         try:
-            durable.write_json(job.launch, facts)
+            # on a Space a person who may start runs is not one who may reach the platform's own network
+            durable.write_json(job.launch, {**facts, "public_only": bool(self._environ.get("SPACE_ID"))})
             handle = launch(job, self._command_for(job), environ)
         except (CodexError, OSError) as error:
             runs.change_state(self._db, run.id, "failed", now=now, reason=f"It could not be started: {error}")

@@ -21,6 +21,7 @@ from codex_space.hub.client import Hub
 from codex_space.hub.fetch import push_rows
 from codex_space.hub.manifest import Manifest, read_manifest
 from codex_space.hub.push import CARD, push_card, push_checkpoint
+from codex_space.jobs.graded import read_graded
 from codex_space.jobs.spool import has_resume_state, remove_spooled, spooled_steps, thin
 from codex_space.store.checkpoints import (
     Checkpoint,
@@ -128,7 +129,7 @@ class Uploader:
         job = self._workspace.job(run.id)
         if isinstance(recipe, ExportRecipe):
             return (job.export / CARD).read_text(encoding="utf-8"), ""
-        origin, usd = _origin(job, manifest.step), by_run(self._db, (run.id,)).get(run.id)
+        origin, usd = _origin(self._db, job, manifest.step), by_run(self._db, (run.id,)).get(run.id)
         text = share_recipe(run.recipe)
         card = render_card(recipe, manifest, repo_id=section.repo_id, recipe_text=text, origin=origin, usd=usd)
         return card, render_curves(origin.losses, origin.eval_losses)
@@ -191,10 +192,10 @@ def card_waits(db: Database, job: JobDir, run: Run) -> bool:
     return "done" in states and "waiting" not in states
 
 
-def _origin(job: JobDir, step: int) -> Origin:
-    """Return what the run's folder tells; a worker wrote it, and what it got wrong must not hold its weights back."""
+def _origin(db: Database, job: JobDir, step: int) -> Origin:
+    """Return what its verdicts and the run's folder tell; a worker wrote it, and what it got wrong must not hold its weights back."""
     try:
-        return read_origin(job, step)
+        return read_origin(job, step, read_graded(db, job.root.name, step))
     except (CodexError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         _log.warning("the card of %s says less: %s", job.root.name, error)
         return NO_ORIGIN

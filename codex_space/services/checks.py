@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from codex_space.core import scrub
 from codex_space.core.errors import (
     CodexError,
     DataError,
+    EvaluationError,
     HubAuthError,
     HubBusyError,
     HubError,
@@ -20,13 +22,22 @@ from codex_space.core.errors import (
 from codex_space.core.export_tools import require_converter
 from codex_space.core.hardware import list_hardware
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, ExportRecipe, TrainingRecipe, TuningRecipe, parse_recipe
+from codex_space.core.recipe import (
+    BaseRecipe,
+    EvaluateRecipe,
+    ExportRecipe,
+    PretrainRecipe,
+    TrainingRecipe,
+    parse_recipe,
+)
 from codex_space.core.sections import HubSection
+from codex_space.core.settings import Secret
 from codex_space.core.sweep import expand
 from codex_space.data import catalog
 from codex_space.data.formats import require_kind
 from codex_space.data.sources import is_hub_id, peek_format
 from codex_space.grade import library
+from codex_space.grade.endpoint import Endpoint
 from codex_space.hub.fetch import make_rows_repo
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
@@ -64,8 +75,9 @@ def readiness(ctx: Context, text: str) -> list[Check]:
         lines.append(_line("Data", lambda: _describe_sources(ctx, recipe)))
     for name in references.benchmarks_of(recipe):
         lines.append(_line("Benchmark", lambda name=name: library.find(name).about))
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe):
-        lines.append(_line("Base model", lambda: _describe_model(ctx, recipe.model.model_name_or_path)))
+    lines += [_line("Base model", lambda ref=ref: _describe_model(ctx, ref)) for ref in _models_of(recipe)]
+    if isinstance(recipe, EvaluateRecipe) and recipe.endpoint:
+        lines.append(_line("Server", lambda: _describe_endpoint(ctx, recipe)))
     if isinstance(recipe, TrainingRecipe):
         lines += _licence_lines(ctx, recipe)
     if isinstance(recipe, TrainingRecipe | ExportRecipe):
@@ -95,10 +107,9 @@ def require_sources(ctx: Context, recipe: BaseRecipe) -> None:
         require_converter()
     for name in references.benchmarks_of(recipe):
         library.find(name)
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and not is_hub_id(
-        recipe.model.model_name_or_path
-    ):
-        _describe_model(ctx, recipe.model.model_name_or_path)
+    for ref in _models_of(recipe):
+        if not is_hub_id(ref):
+            _describe_model(ctx, ref)
 
 
 def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
@@ -108,8 +119,9 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
         HubError: With what to do.
         ModelError: The export that is to come after it could never come.
     """
-    if isinstance(recipe, TuningRecipe | EvaluateRecipe | ExportRecipe) and is_hub_id(recipe.model.model_name_or_path):
-        _describe_model(ctx, recipe.model.model_name_or_path)
+    for ref in _models_of(recipe):
+        if is_hub_id(ref):
+            _describe_model(ctx, ref)
     if isinstance(recipe, TrainingRecipe | ExportRecipe) and recipe.hub:
         hub = ctx.hub()
         hub.check_writable(recipe.hub.repo_id, private=recipe.hub.private)
@@ -117,6 +129,36 @@ def require_hub(ctx: Context, recipe: BaseRecipe) -> None:
             make_rows_repo(hub, recipe.hub.repo_id)
     if isinstance(recipe, TrainingRecipe):
         export_plan.require(ctx, recipe)
+
+
+def require_endpoint(ctx: Context, recipe: EvaluateRecipe, key: Secret | None) -> None:
+    """Refuse a server that may not be asked from here, and a key that would not reach the worker.
+
+    Raises:
+        EvaluationError: With what to do.
+    """
+    if recipe.endpoint:
+        _describe_endpoint(ctx, recipe)
+    if (recipe.endpoint is not None and recipe.endpoint.has_key) != (key is not None):
+        what = "a key goes with an endpoint that says has_key: true, and the other way round"
+        raise EvaluationError(what, where="endpoint", cure="Start it on the Evaluate tab, which asks for the key.")
+    if key is not None and ctx.owner is None:
+        what = "another process runs what is queued here, and a key is never written down for it to read"
+        raise EvaluationError(what, where="endpoint", cure="Start it on the page, or by `evaluate --endpoint`.")
+    if key is not None:
+        scrub.learn_one(key.reveal())
+
+
+def _describe_endpoint(ctx: Context, recipe: EvaluateRecipe) -> str:
+    assert recipe.endpoint is not None  # noqa: S101  # narrows the type
+    on_space = ctx.settings.space_id is not None
+    endpoint = Endpoint(recipe.endpoint.url, recipe.model.model_name_or_path, public_only=on_space)
+    return f"{endpoint.model} at {endpoint.locate().host}"
+
+
+def _models_of(recipe: BaseRecipe) -> list[str]:
+    """Return the models that have to be here or on the Hub; a pretraining recipe's tokenizer has its own check."""
+    return [] if isinstance(recipe, PretrainRecipe) else references.model_references(recipe)
 
 
 def require_job(ctx: Context, recipe: BaseRecipe) -> None:

@@ -1,9 +1,10 @@
 """Ask models benchmarks, and show what became of it: scores, problems, answers, and one model against another."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from codex_space.core import durable
 from codex_space.core.errors import EvaluationError, GradeError, RunError
@@ -46,8 +47,9 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
     problems: str | None = None,
     datasets: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    endpoint: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the recipe of an evaluation.
+    """Return the recipe of an evaluation; with `endpoint` (the section's keys), `ref` is what that server calls its model.
 
     Raises:
         RecipeError: A value is out of range.
@@ -73,6 +75,8 @@ def recipe_text(  # noqa: PLR0913  # the recipe's own keys, by keyword
     }
     if metrics:
         values["metrics"] = list(metrics)
+    if endpoint:
+        values["endpoint"] = dict(endpoint)
     return render_recipe(validate(values))
 
 
@@ -84,10 +88,12 @@ def pin(ctx: Context, recipe: EvaluateRecipe) -> EvaluateRecipe:
     Raises:
         ModelError: That run has no checkpoint here.
     """
-    ref = references.pin_model(ctx.workspace, recipe.model.model_name_or_path)
+    ref = recipe.model.model_name_or_path
+    ref = ref if recipe.endpoint else references.pin_model(ctx.workspace, ref)
     model = recipe.model.model_copy(update={"model_name_or_path": ref})
     run_id, _, step = ref.removeprefix("run:").partition("@")
-    named = run_rows.list_runs(ctx.db, ids=(run_id,)) if ref.startswith("run:") else []
+    is_run = ref.startswith("run:") and not recipe.endpoint
+    named = run_rows.list_runs(ctx.db, ids=(run_id,)) if is_run else []
     asked = f"{named[0].name} {step}" if named else ref.rpartition("/")[2]
     name = re.sub(r"[^\w .+-]+", " ", f"{recipe.benchmark} of {asked}")[:80].strip()
     return recipe.model_copy(update={"model": model, "name": recipe.name or name})
@@ -269,7 +275,10 @@ def _model(row: Evaluation, run: Run | None, target: Run | None) -> str:
         name = target.name if target else row.target_run
         return f"{name} · step {row.target_step:,}" if row.target_step else f"{name} · base"
     recipe = parse_recipe(run.recipe) if run else None
-    return recipe.model.model_name_or_path if isinstance(recipe, EvaluateRecipe) else row.run_id
+    if not isinstance(recipe, EvaluateRecipe):
+        return row.run_id
+    ref = recipe.model.model_name_or_path
+    return f"{ref} · {urlsplit(recipe.endpoint.url).netloc}" if recipe.endpoint else ref
 
 
 def _loaded(ctx: Context, row: Evaluation, run: Run) -> library.Loaded:

@@ -19,6 +19,7 @@ from codex_space.core.recipe import (
     render_recipe,
     validate,
 )
+from codex_space.core.settings import Secret
 from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import references, uploads
 from codex_space.jobs import resume_point as resume_points
@@ -35,19 +36,28 @@ MAX_SAMPLES_BYTES = 1 << 20
 
 
 def submit(
-    ctx: Context, text: str, *, overrides: tuple[str, ...] | list[str] = (), request_key: str | None = None
+    ctx: Context,
+    text: str,
+    *,
+    overrides: tuple[str, ...] | list[str] = (),
+    request_key: str | None = None,
+    key: Secret | None = None,
 ) -> Run:
     """Check a recipe, make its folder and queue it; the same `request_key` gives the same run (double clicks).
+
+    `key` is that of the server the recipe asks: it stays in this process's memory, and goes to the worker alone.
 
     Raises:
         RecipeError: The text is wrong, or holds a secret.
         RunError: It builds on a run that is not there.
         DataError: A dataset it names is not there.
         HubError: The model cannot be read, or the target repository not written.
+        EvaluationError: The server it names may not be asked from here, or its key cannot reach the worker.
     """
     recipe = _absolute_paths(parse_recipe(text, list(overrides)))
     _refuse_secrets(render_recipe(recipe))
     if isinstance(recipe, EvaluateRecipe):
+        checks.require_endpoint(ctx, recipe, key)
         recipe = evaluations.pin(ctx, recipe)
     if isinstance(recipe, ExportRecipe):
         recipe = exports.pin(ctx, recipe)
@@ -60,6 +70,8 @@ def submit(
     kind = str(getattr(recipe, "kind", ""))
     run_id, job = _make_folder(ctx, kind, now)
     durable.write_text(job.recipe, render_recipe(recipe))
+    if key is not None and ctx.owner is not None:
+        ctx.owner.supervisor.hold_key(run_id, key)  # before its row is there, for then it may start
     run = run_rows.insert_run(
         ctx.db,
         id=run_id,
@@ -73,6 +85,8 @@ def submit(
     )
     if run.id != run_id:  # the press was a repeat: its folder is not needed
         shutil.rmtree(job.root)
+        if ctx.owner is not None:
+            ctx.owner.supervisor.drop_key(run_id)
     else:
         ctx.note("submit", run.id)
     references.keep_asked(ctx.workspace, recipe)  # after its row is there: the owner lets go of what no row names
@@ -80,7 +94,7 @@ def submit(
     return run
 
 
-def submit_once(ctx: Context, text: str) -> Run:
+def submit_once(ctx: Context, text: str, key: Secret | None = None) -> Run:
     """Queue a recipe, the same one anew only once a run of its kind has ended: a double click queues one.
 
     Raises:
@@ -89,7 +103,9 @@ def submit_once(ctx: Context, text: str) -> Run:
     kind = parse_recipe(text).kind
     found = run_rows.list_runs(ctx.db, limit=200, search=f"-{kind}-")
     ended = next((run.id for run in found if run.kind == kind and run.state in FINAL), "none")
-    return submit(ctx, text, request_key=f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}")
+    return submit(
+        ctx, text, request_key=f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}-after-{ended}", key=key
+    )
 
 
 def list_runs(ctx: Context, *, limit: int = 50, offset: int = 0, search: str = "") -> list[Run]:
@@ -324,7 +340,7 @@ def _absolute_paths(recipe: BaseRecipe) -> BaseRecipe:
     values["kind"] = getattr(recipe, "kind", "")
     for entry in values.get("datasets", []):
         entry["path"] = _absolute(entry["path"])
-    if "model" in values:
+    if "model" in values and not values.get("endpoint"):
         values["model"]["model_name_or_path"] = _absolute(values["model"]["model_name_or_path"])
     for key in ("tokenizer", "problems"):
         if isinstance(values.get(key), str):

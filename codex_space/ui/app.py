@@ -50,7 +50,7 @@ def build(ctx: Context, chat: Chat, tokens: TokenView, interruptions: Interrupti
                 cards.append(interrupted.layout("runs"))
                 runs_tab = runs.layout()
             with gr.Tab("Evaluate", id="evaluate", elem_id="evaluate-tab") as evaluate_item:
-                evaluate_tab = evaluate.layout(evaluate_item, chat)
+                evaluate_tab = evaluate.layout(evaluate_item, chat, on_space=ctx.settings.space_id is not None)
             with gr.Tab("Export", id="export", elem_id="export-tab") as export_item:
                 export_tab = export.layout(export_item, ctx, chat)
             with gr.Tab("Playground", id="playground", elem_id="playground-tab") as chat_item:

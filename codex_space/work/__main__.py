@@ -14,6 +14,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
+from codex_space.core.recipe import EvaluateRecipe
 from codex_space.work import checkpoint, environment, processes, track
 from codex_space.work.attempt import Attempt, StopFlag, StopRequested, read_attempt
 from codex_space.work.failures import explain, is_disk_full
@@ -52,14 +53,22 @@ def run(attempt: Attempt) -> None:
         for name in checkpoint.remove_incomplete(attempt.job):
             log.info("removed %s: it was not complete", name)
     track.require(attempt.recipe)
-    if attempt.recipe.kind != "tokenizer":
+    does = _module_of(attempt)
+    if does not in {"tokenizer", "served"}:
         attempt.say("phase", phase="loading", detail="loading the training libraries")
         _prepare_libraries(attempt)
         processes.require(attempt.recipe)
-    does = "portable" if attempt.portable else attempt.recipe.kind  # one module for each kind
     run_kind = importlib.import_module(f"codex_space.work.{does}").run
     environment.write(attempt)
     run_kind(attempt)
+
+
+def _module_of(attempt: Attempt) -> str:
+    """Return the module that does it: one for each kind, and one for a model on a server, which needs no training library."""
+    if attempt.portable:
+        return "portable"
+    is_served = isinstance(attempt.recipe, EvaluateRecipe) and attempt.recipe.endpoint
+    return "served" if is_served else attempt.recipe.kind
 
 
 def _fail(error: Exception, job: JobDir, clock: Callable[[], float]) -> int:
@@ -88,7 +97,7 @@ def _quiet() -> None:
     """Keep the log readable: our lines and real warnings, no deprecation notes about how libraries call each other."""
     level = logging.INFO if processes.is_main() else logging.ERROR
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    for name in ("httpx", "httpcore", "filelock", "datasets", "accelerate", "torchao"):
+    for name in ("httpx", "httpcore", "httpx2", "httpcore2", "filelock", "datasets", "accelerate", "torchao"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.simplefilter("ignore", FutureWarning)
     warnings.simplefilter("ignore", DeprecationWarning)

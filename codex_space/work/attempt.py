@@ -10,6 +10,7 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.events import EventWriter
+from codex_space.core.origin import Graded
 from codex_space.core.paths import JobDir
 from codex_space.core.recipe import Known, parse_recipe
 
@@ -42,6 +43,8 @@ class Attempt:
     Attributes:
         references: `run:ID` of the recipe to the checkpoint folder it means.
         check_only: Do the preflight, train nothing.
+        graded: What the owner has graded of the run that is exported.
+        public_only: A server the recipe names is asked at a public address or not at all.
         portable: `trl` or `python` where the recipe is to be written down for plain TRL instead of trained.
     """
 
@@ -57,6 +60,8 @@ class Attempt:
     references: Mapping[str, str] = field(default_factory=dict)
     resume_from_step: int = 0
     offline: bool = True
+    graded: tuple[Graded, ...] = ()
+    public_only: bool = True
     portable: str = ""
 
     def say(self, e: str, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
@@ -99,5 +104,7 @@ def read_attempt(
         references=facts.get("references", {}),
         resume_from_step=0 if check_only else int(facts.get("resume_from_step", 0)),
         offline=bool(facts.get("offline", True)),
+        graded=tuple(Graded(**each) for each in facts.get("graded", [])),
+        public_only=bool(facts.get("public_only", True)),
         portable=str(facts.get("portable", "")),
     )

@@ -2,24 +2,20 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from codex_space.core import durable
 from codex_space.core.errors import CodexError
-from codex_space.core.paths import Workspace
 from codex_space.core.recipe import TrainingRecipe
 from codex_space.core.sections import Asking
-from codex_space.core.settings import read_settings
 from codex_space.grade import extract, library
-from codex_space.grade.library import ASKED, PROTOCOL, SAMPLES
+from codex_space.grade.library import SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask
 from codex_space.work import templates
+from codex_space.work.answers import begin_answers, end_answers, load_problems
 from codex_space.work.attempt import Attempt
 from codex_space.work.generate import Generator, Prompt, encode
 from codex_space.work.gguf_model import GgufGenerator, GgufModel
@@ -45,12 +41,7 @@ class Examination:
             HubError: The Hub refuses them.
         """
         self._attempt, self._name, self._asking, self._drawn = attempt, name, asking, drawn or {}
-        self._entry = library.find(name)
-        cache = Workspace(attempt.workspace or attempt.job.root).benchmarks
-        path, limit = library.asked_of(attempt.recipe, name, cache)
-        if not getattr(attempt.recipe, "problems", None):
-            library.fetch(self._entry, cache, lambda one: _download(attempt, one))
-        self.loaded = library.load(name, path, limit)
+        self._entry, self.loaded = library.find(name), load_problems(attempt, name)
         self.num_answers = len(self.loaded.problems) * self._drawn.get("num_samples", 1)
 
     def run(
@@ -117,24 +108,6 @@ class Examination:
         )
 
 
-def begin_answers(
-    attempt: Attempt, benchmark: str, step: int, num: int, protocol: Mapping[str, Any], line: str
-) -> Path:
-    """Return the empty folder that answers go into, and announce their number and how they are asked."""
-    folder = attempt.job.evaluation(step, benchmark)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    (folder / PROTOCOL).write_text(json.dumps(protocol, indent=1), encoding="utf-8")
-    attempt.say("samples", step=step, benchmark=benchmark, num_samples=num, protocol=line)
-    return folder
-
-
-def end_answers(folder: Path, count: int, wanted: int) -> None:
-    """Mark a folder that holds every answer: one without the mark is asked again."""
-    if count == wanted:
-        durable.write_json(folder / ASKED, {"num_samples": count})
-
-
 def examiner(
     attempt: Attempt, trainer: Trainer | Loop, tokenizer: PreTrainedTokenizerBase
 ) -> Callable[[int], None] | None:
@@ -168,17 +141,3 @@ def examiner(
             model.train(was_training)
 
     return examine
-
-
-def _download(attempt: Attempt, entry: library.Entry) -> list[library.Row]:
-    from codex_space.data.read import iter_rows
-    from codex_space.hub.client import Hub
-    from codex_space.hub.dataset_files import fetch_dataset_files
-
-    token = read_settings().hf_token
-    hub = Hub(token.reveal() if token else None)
-    attempt.say("phase", phase="benchmark", detail=f"downloading {entry.repo_id}")
-    files = fetch_dataset_files(
-        hub, entry.repo_id, entry.config, entry.split, None, attempt.job.root / "cache" / entry.name
-    )
-    return [row for path in files for _, row in iter_rows(path)]

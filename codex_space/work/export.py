@@ -92,7 +92,8 @@ def run(attempt: Attempt) -> None:
     _require_family(base)
     weights = quants.read_weights(base)
     noted = sources.read(attempt.job).model
-    told = origin.read(Path(source), base, where, noted.revision if noted and noted.id == where else "")
+    revision = noted.revision if noted and noted.id == where else ""
+    told = origin.read(Path(source), base, where, revision, attempt.graded)
     export = _begin(attempt, recipe, converter, where, told)
     _require_room(export, weights, merges=adapter is not None)
     attempt.say("ready", max_steps=100)

@@ -18,8 +18,8 @@ from codex_space.grade import text_metrics
 from codex_space.grade.library import SAMPLES, choose
 from codex_space.grade.protocol import Asked, Protocol
 from codex_space.work import rows, templates
+from codex_space.work.answers import begin_answers, end_answers
 from codex_space.work.attempt import Attempt
-from codex_space.work.benchmark import begin_answers, end_answers
 from codex_space.work.generate import Generator, Prompt, encode
 
 MAX_BYTES = 512 << 20

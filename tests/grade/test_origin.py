@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from codex_space.core import durable, sources
-from codex_space.core.origin import Origin
+from codex_space.core.origin import Graded, Origin
 from codex_space.core.paths import JobDir
 from codex_space.core.sources import Source
 from codex_space.grade.origin import read_origin
@@ -31,30 +31,15 @@ RESULTS = {
 }  # fmt: skip
 
 
-def write_scores(run, step, value):
-    folder = run / "evaluations" / f"step-{step}" / "first-steps"
-    folder.mkdir(parents=True)
-    score = {
-        "name": "first-steps",
-        "value": value,
-        "low": value / 2,
-        "high": min(1, 2 * value),
-        "num_problems": 60,
-        "k": 1,
-    }
-    durable.write_json(folder / "scores.json", {"schema": 1, "scores": [score]})
-    asked = Protocol("request-begun", "code blocks", ("\n#",), 64, "first-steps.jsonl 3f39", "6ebb")
-    (folder / "protocol.json").write_text(json.dumps(asked.as_dict()))
+PROTOCOL = Protocol("request-begun", "code blocks", ("\n#",), 64, "first-steps.jsonl 3f39", "6ebb").line()
 
 
-def write_verdicts(run, step, passed, benchmark="first-steps"):
-    rows = [
-        {"task_id": task, "sample": number, "passed": {"base": each, "plus": each}}
-        for task, answers in passed.items()
-        for number, each in enumerate(answers)
-    ]
-    path = run / "evaluations" / f"step-{step}" / benchmark / "verdicts.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+def graded(step, value, solved=None, benchmark="first-steps"):
+    numbers = {"value": value, "low": value / 2, "high": min(1, 2 * value), "num_problems": 60}
+    return Graded(step, benchmark, PROTOCOL, ({"name": benchmark, "k": 1, **numbers},), solved or {})
+
+
+SCORES = [graded(0, 0.1), graded(20, 0.4)]
 
 
 @pytest.fixture
@@ -74,8 +59,6 @@ def job(tmp_path):
         for step in range(1, 31)
     ]
     (run / "events.jsonl").write_text("".join(json.dumps(each) + "\n" for each in logs))
-    write_scores(run, 0, 0.1)
-    write_scores(run, 20, 0.4)
     found = JobDir(run)
     sources.note(found, model=Source("ada/base", "abc", "c" * 40, "apache-2.0"))
     sources.note(found, datasets=[Source("bob/code", "", "d" * 40, "mit"), Source("x.jsonl")])
@@ -83,7 +66,7 @@ def job(tmp_path):
 
 
 def test_the_card_tells_sources_recipe_scores_and_curves_of_the_checkpoint(job):
-    found = read_origin(job, 20)
+    found = read_origin(job, 20, SCORES)
     assert found.losses[-1] == (20, 3.0), "what came after the checkpoint is not its own"
     assert found.model == Source("ada/base", "abc", "c" * 40, "apache-2.0")
     assert [each.id for each in found.datasets] == ["bob/code", "x.jsonl"]
@@ -102,10 +85,9 @@ def test_the_card_tells_sources_recipe_scores_and_curves_of_the_checkpoint(job):
     assert "/home/me" not in page
 
 
-def test_flips_are_counted_problem_by_problem_with_the_exact_test(job):
-    write_verdicts(job.root, 0, {"a": [False], "b": [True], "c": [False], "d": [True, False, False]})
-    write_verdicts(job.root, 20, {"a": [True], "b": [False], "c": [True], "d": [True, True, False]})
-    (score,) = read_origin(job, 20).scores
+def test_flips_are_told_problem_by_problem_with_the_exact_test(job):
+    base = graded(0, 0.1, {"a": False, "b": True, "c": False, "d": False})
+    (score,) = read_origin(job, 20, [base, graded(20, 0.4, {"a": True, "b": False, "c": True, "d": True})]).scores
     assert (score.gained, score.lost) == (("a", "c", "d"), ("b",))
     assert (
         score.flips
@@ -113,33 +95,41 @@ def test_flips_are_counted_problem_by_problem_with_the_exact_test(job):
     )
 
 
+def test_what_a_worker_writes_beside_its_answers_is_not_believed(job):
+    folder = job.evaluation(20, "first-steps")
+    folder.mkdir(parents=True)
+    score = {"name": "first-steps", "value": 1.0, "low": 1.0, "high": 1.0, "num_problems": 60, "k": 1}
+    durable.write_json(folder / "scores.json", {"schema": 1, "scores": [score]})
+    (folder / "verdicts.jsonl").write_text('{"task_id": "a", "sample": 0, "passed": {"base": true}}\n')
+    (score,) = read_origin(job, 20, SCORES).scores
+    assert score.value == 0.4
+    assert read_origin(job, 20, []).scores == ()
+
+
 @pytest.mark.parametrize(
-    "spoil",
+    "base",
     [
-        lambda root: write_verdicts(root, 0, {"a": [False], "other": [True]}),  # not asked the same
-        lambda root: (root / "evaluations/step-0/first-steps/verdicts.jsonl").unlink(),
-        lambda root: (root / "evaluations/step-20/first-steps/verdicts.jsonl").write_text('{"task_id": "a", "pas'),
-        lambda root: (root / "evaluations/step-20/first-steps/verdicts.jsonl").write_text("[]\n3\n"),
+        graded(0, 0.1, {"a": False, "other": True}),  # not asked the same
+        graded(0, 0.1),  # graded elsewhere: a score, no verdicts
     ],
 )
-def test_flips_that_cannot_be_told_are_not_told(job, spoil):
-    for step in (0, 20):
-        write_verdicts(job.root, step, {"a": [bool(step)], "b": [True]})
-    assert read_origin(job, 20).scores[0].gained == ("a",)
-    spoil(job.root)
-    (score,) = read_origin(job, 20).scores
+def test_flips_that_cannot_be_told_are_not_told(job, base):
+    tuned = graded(20, 0.4, {"a": True, "b": True})
+    assert read_origin(job, 20, [graded(0, 0.1, {"a": False, "b": True}), tuned]).scores[0].gained == ("a",)
+    (score,) = read_origin(job, 20, [base, tuned]).scores
     assert (score.flips, score.gained, score.lost, score.base) == ("", (), (), 0.1)
 
 
 def test_scores_are_the_last_that_were_graded_up_to_the_checkpoint(job):
-    assert read_origin(job, 25).scores[0].step == 20
-    assert read_origin(job, 10).scores == ()
-    write_scores(job.root, 30, 0.9)
-    assert read_origin(job, 25).scores[0].value == 0.4
+    assert read_origin(job, 25, SCORES).scores[0].step == 20
+    assert read_origin(job, 10, SCORES).scores == ()
+    assert read_origin(job, 25, [*SCORES, graded(30, 0.9)]).scores[0].value == 0.4
+    nameless = Graded(22, "first-steps", PROTOCOL, ({"value": 0.5}, {"name": "perplexity", "value": "x"}))
+    assert read_origin(job, 25, [*SCORES, nameless]).scores[0].step == 20
 
 
 def test_time_is_that_of_the_attempts_and_energy_only_what_was_read(job):
-    facts = dict(read_origin(job, 20).facts)
+    facts = dict(read_origin(job, 20, SCORES).facts)
     assert facts["Time"] == "29 minutes"
     assert "Energy" not in facts, "no reading, no figure"
     assert facts["Training rows, SHA-256"] == "e" * 64
@@ -150,28 +140,24 @@ def test_time_is_that_of_the_attempts_and_energy_only_what_was_read(job):
         {"e": "log", "step": 3, "t": 100_030.0, "metrics": {"gpu_power_w": 200.0}},
     ]
     job.events.write_text("".join(json.dumps(each) + "\n" for each in events))
-    facts = dict(read_origin(job, 20).facts)
+    facts = dict(read_origin(job, 20, SCORES).facts)
     assert facts["Time"] == "50 seconds", "not the day between the attempts"
     assert facts["Energy"].startswith(f"{2000 / 3.6e6:.2g} kWh"), "10 s at 200 W; nothing across a break"
 
 
-@pytest.mark.parametrize(
-    "spoil", ["events.jsonl", "env.json", "evaluations/step-20/first-steps/scores.json", "rows/sources.json"]
-)
+@pytest.mark.parametrize("spoil", ["events.jsonl", "env.json", "rows/sources.json"])
 def test_a_run_of_which_something_is_gone_still_has_a_card(job, spoil):
     (job.root / spoil).unlink()
-    assert "# m" in render_gguf_card(RESULTS, read_origin(job, 20))
+    assert "# m" in render_gguf_card(RESULTS, read_origin(job, 20, SCORES))
 
 
-@pytest.mark.parametrize(
-    "spoil", ["events.jsonl", "env.json", "evaluations/step-20/first-steps/scores.json", "rows/sources.json"]
-)
+@pytest.mark.parametrize("spoil", ["events.jsonl", "env.json", "rows/sources.json"])
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"scores": 3, "gpus": [], "datasets": 4}', '{"e": "log"}\n{"e": 4}\n', "\x00\xff"]
 )
 def test_a_run_of_which_something_is_damaged_still_has_a_card(job, spoil, text):
     (job.root / spoil).write_text(text)
-    assert "# m" in render_gguf_card(RESULTS, read_origin(job, 20))
+    assert "# m" in render_gguf_card(RESULTS, read_origin(job, 20, SCORES))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +171,7 @@ def test_a_run_of_which_something_is_damaged_still_has_a_card(job, spoil, text):
 def test_a_base_of_which_nothing_is_written_down_is_unknown_and_a_fresh_one_is_none(job, ref, base):
     (job.rows / sources.FILE).unlink()
     job.recipe.write_text(RECIPE.replace("ada/base, revision: abc", ref))
-    found = read_origin(job, 20)
+    found = read_origin(job, 20, SCORES)
     assert found.model == base
     assert found.licence.licence == "other"
 

@@ -1,5 +1,6 @@
 """Checkpoints reach the Hub in the end, whatever it answers, and never vanish before they are there."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -503,16 +504,16 @@ def card_on_hub(space: Space) -> str:
 
 
 def grade(space: Space, step: int, value: float) -> None:
-    """Do what worker and grader do: answers asked for, and their scores beside them and in the database."""
-    folder = space.workspace.job(RUN_ID).evaluation(step, "first-steps")
-    folder.mkdir(parents=True, exist_ok=True)
+    """Do what worker and grader do: answers asked for, their verdicts and scores."""
     score = {"name": "first-steps", "value": value, "low": 0.0, "high": 1.0, "num_problems": 2}
-    durable.write_json(folder / "scores.json", {"scores": [score]})
     evaluations.start(
         space.db, RUN_ID, step, "first-steps", target=(RUN_ID, step), num_samples=2, protocol="p", now=1.0
     )
     row = evaluations.read_evaluation(space.db, RUN_ID, step, "first-steps")
     assert row
+    for number, task_id in enumerate(("a", "b"), 1):
+        verdict = {"task_id": task_id, "sample": 0, "passed": {"base": number <= 2 * value}}
+        evaluations.add_verdict(space.db, row, verdict, num_graded=number, num_passed=0, num_live=0)
     evaluations.finish(space.db, row, [score])
 
 
@@ -537,6 +538,22 @@ def test_the_card_comes_with_its_curve_and_what_the_run_has_cost(space: Space) -
     assert "\\$0.80" in card_on_hub(space)
     assert space.hub.state.files("models", "ada/model")["curves.svg"].startswith(b"<svg")
     assert "license: other" in card_on_hub(space), "the base's licence was not written down"
+
+
+def test_flips_on_the_card_are_those_of_the_database_whatever_the_folder_says(space: Space) -> None:
+    write_log(space.add_run())
+    grade(space, 0, 0.0)
+    grade(space, 10, 0.5)
+    folder = space.workspace.job(RUN_ID).evaluation(10, "first-steps")
+    folder.mkdir(parents=True)
+    forged = {"name": "first-steps", "value": 1.0, "low": 1.0, "high": 1.0, "num_problems": 2}
+    durable.write_json(folder / "scores.json", {"scores": [forged]})
+    lines = (json.dumps({"task_id": task, "sample": 0, "passed": {"base": True}}) + "\n" for task in "ab")
+    (folder / "verdicts.jsonl").write_text("".join(lines))
+    space.save(10)
+    space.drain()
+    assert "| first-steps | 50.0 %" in card_on_hub(space)
+    assert "1 gained and 0 lost of 2 problems" in card_on_hub(space)
 
 
 def test_scores_that_were_graded_after_the_last_upload_reach_the_card_once(space: Space) -> None:

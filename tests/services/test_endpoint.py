@@ -1,10 +1,11 @@
 """A server that speaks OpenAI's API as a source of answers: asked over real HTTP, whatever it answers."""
 
 import json
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -12,83 +13,19 @@ from codex_space.cli.main import main
 from codex_space.core.errors import EvaluationError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import Secret
-from codex_space.grade import sandbox
-from codex_space.services import endpoint
-from codex_space.services.endpoint import Endpoint, evaluate
+from codex_space.grade import endpoint, sandbox
+from codex_space.grade.endpoint import Endpoint
+from codex_space.services.endpoint import evaluate
+from tests.fakes.openai_server import drip, endless, hang_up, send, serving
 from tests.grade import rows
 
 KEY = "sk-not-to-be-seen"
-BODIES = {"double": "    return 2 * x\n", "half": "    return helper(x) / 2\n\nprint('goes on')\n"}
 
 
 @pytest.fixture
 def server():
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            served.asked.append((self.path, self.headers.get("Authorization"), body))
-            fault = served.faults.pop(0) if served.faults else served.always
-            if fault is not None:
-                return fault(self)
-            text = body["prompt"] if "prompt" in body else body["messages"][0]["content"]
-            name = next(name for name in BODIES if f"def {name}" in text)
-            code = f"Sure:\n```python\n{text[text.index('def ' + name) :].split(chr(10))[0]}\n    return {'2 * x' if name == 'double' else 'x / 2'}\n```"
-            choice = {"text": BODIES[name]} if "prompt" in body else {"message": {"content": code}}
-            return send(200, json.dumps({"choices": [choice]}))(self)
-
-        def log_message(self, *_):
-            pass
-
-    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    served.daemon_threads = True
-    served.asked, served.faults, served.always = [], [], None
-    served.url = f"http://127.0.0.1:{served.server_port}/v1"
-    threading.Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
-    yield served
-    served.shutdown()
-    served.server_close()
-
-
-def send(status, text, **headers):
-    def answer(handler):
-        content = text.encode() if isinstance(text, str) else text
-        handler.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return answer
-
-
-def hang_up(handler):
-    handler.connection.shutdown(socket.SHUT_RDWR)
-    handler.close_connection = True
-
-
-def drip(handler):
-    """A byte now and then for ever: no single read takes long."""
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(b" ")
-            handler.wfile.flush()
-            time.sleep(0.02)
-    except OSError:
-        handler.close_connection = True
-
-
-def endless(handler):
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(b" " * (1 << 16))
-    except OSError:
-        handler.close_connection = True
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture
@@ -96,10 +33,16 @@ def ask(server, tmp_path):
     problems = rows.write_lines(tmp_path / "problems.jsonl", rows.HUMANEVAL)
     sandbox._proven.update({"landlock", "no-landlock"})  # the battery has its own tests
 
-    def run(*, chat=False, timeout_s=20.0, key=KEY, url=None, **options):
+    def run(*, chat=False, timeout_s=20.0, key=KEY, url=None, public_only=False, **options):
         run.pauses = []
         which = Endpoint(
-            url or server.url, "some/model", Secret(key) if key else None, chat=chat, timeout_s=timeout_s, concurrency=2
+            url or server.url,
+            "some/model",
+            Secret(key) if key else None,
+            chat=chat,
+            timeout_s=timeout_s,
+            concurrency=2,
+            public_only=public_only,
         )
         return evaluate(
             Workspace(tmp_path / "ws"),
@@ -169,6 +112,7 @@ def test_what_is_worth_another_try_gets_one(ask, server, fault, pause):
     ("fault", "told"),
     [
         (send(500, f"boom {KEY}"), r"no answer in 6 tries; the last: 500 boom \*\*\*\*"),
+        (send(200, f'{{"you sent": "{KEY}"}}'), r"no completion is in what it sent .*\*\*\*\*"),
         (send(401, f"bad key {KEY}"), r"answers 401 bad key \*\*\*\*. Check the key"),
         (send(404, '{"error": "no model"}'), "answers 404 .*no model"),
         (send(302, "", Location="http://127.0.0.1:1/"), "answers 302, another address"),
@@ -190,6 +134,13 @@ def test_an_answer_that_never_ends_is_given_up_by_the_clock(ask, server):
     assert len(ask.pauses) == 2
 
 
+def test_a_key_that_comes_back_as_an_answer_is_not_kept(ask, server, tmp_path):
+    server.always = send(200, json.dumps({"choices": [{"text": f"    return {KEY!r}"}]}))
+    assert ask()["scores"]["humaneval"]["pass@1"] == 0.0
+    (folder,) = (tmp_path / "ws" / "endpoints").iterdir()
+    assert not any(KEY in path.read_text() for path in folder.iterdir())
+
+
 def test_a_redirect_is_not_followed(ask, server):
     server.always = send(307, "", Location=f"{server.url}/elsewhere")
     with pytest.raises(EvaluationError, match="another address"):
@@ -207,10 +158,51 @@ def test_without_a_key_none_is_sent(ask, server):
     assert {authorization for _, authorization, _ in server.asked} == {None}
 
 
-@pytest.mark.parametrize("url", ["ftp://x/v1", "host:80", "", "http://", "http://me@host/v1", "http://host/v1?key=x"])
+@pytest.mark.parametrize("url", ["ftp://x/v1", "host:80", "", "http://", "http://me@host/v1", "http://host/v1?key=x", "http://h/#x", "http://h:x/v1", "http://[::1/v1"])  # fmt: skip
 def test_an_address_that_is_none_or_holds_a_key_is_refused(url):
     with pytest.raises(EvaluationError, match="address"):
         Endpoint(url, "m")
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/v1", "https://localhost:1/v1", "https://2130706433/v1", "https://[::1]/v1", "https://169.254.169.254/v1", "http://8.8.8.8/v1"])  # fmt: skip
+def test_where_only_public_servers_may_be_asked_no_other_is(url):
+    with pytest.raises(EvaluationError, match=r"private network|https only"):
+        Endpoint(url, "m", public_only=True).locate()
+
+
+def test_a_public_server_is_asked_at_the_address_that_was_looked_at_and_has_to_prove_its_name(
+    ask, tmp_path, monkeypatch
+):
+    """A name may mean another machine a moment later; its certificate is still asked for by name."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl on this machine to make a certificate")
+    made = [str(tmp_path / name) for name in ("cert.pem", "key.pem")]
+    openssl = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=model.example", "-days", "1"]
+    subprocess.run([*openssl, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True)
+    names, context = [], ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*made)
+    context.sni_callback = lambda _socket, name, _context: names.append(name)
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def greet():
+        while True:
+            try:
+                connection, _ = listening.accept()
+                with connection:
+                    context.wrap_socket(connection, server_side=True)
+            except OSError:
+                if listening.fileno() < 0:
+                    return
+
+    threading.Thread(target=greet, daemon=True).start()
+    looked_up = []
+    monkeypatch.setattr(endpoint, "find_public", lambda host, port: looked_up.append((host, port)) or "127.0.0.1")
+    port = listening.getsockname()[1]
+    with pytest.raises(EvaluationError, match=r"(?i)certificate"):
+        ask(url=f"https://model.example:{port}/v1", public_only=True)
+    listening.close()
+    assert looked_up == [("model.example", port)]
+    assert set(names) == {"model.example"}
 
 
 def test_the_key_is_not_in_what_a_log_would_show():

@@ -7,6 +7,7 @@ import gradio as gr
 
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.recipe import MEASURED
+from codex_space.core.settings import Secret
 from codex_space.services import evaluations, runs
 from codex_space.services.chat import Chat
 from codex_space.services.context import Context
@@ -22,11 +23,23 @@ MAX_SAMPLES, MAX_NEW_TOKENS = 200, 4096
 
 
 @dataclass(frozen=True)
+class Server:
+    """The fields that name a model on a server."""
+
+    card: gr.Column
+    url: gr.Textbox
+    model: gr.Textbox
+    key: gr.Textbox
+
+
+@dataclass(frozen=True)
 class EvaluateTab:
     """The tab's components; the value of `listing` is the run whose evaluation is to be shown next."""
 
     tab: gr.Tab
+    where: gr.Radio
     source: gr.Dropdown
+    server: "Server"
     benchmark: gr.Dropdown
     about: gr.HTML
     data: gr.Dropdown
@@ -45,6 +58,10 @@ class EvaluateTab:
     def asked(self) -> list[gr.components.Component]:
         """What a person decides before the press."""
         return [
+            self.where,
+            self.server.url,
+            self.server.model,
+            self.server.key,
             self.source,
             self.benchmark,
             self.data,
@@ -57,17 +74,22 @@ class EvaluateTab:
         ]
 
 
-def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
+def layout(tab: gr.Tab, chat: Chat, *, on_space: bool) -> EvaluateTab:
     """Lay out the choice and the list on the left, the chosen evaluation on the right."""
     models, known = choices_of(chat.sources(files=True)), evaluations.benchmarks()
     first = known[0]["name"] if known else None
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             with gr.Column(elem_classes="cs-card"):
+                where = gr.Radio(
+                    view.PLACES, value="here", label="Where the model is", elem_id="evaluate-where",
+                    info="A server answers by OpenAI's protocol: llama.cpp, vLLM, Ollama, or a service.",
+                )  # fmt: skip
                 source = gr.Dropdown(
                     models, value=models[0][1] if models else None, label="Model", elem_id="evaluate-source", allow_custom_value=True,
                     info="A run's checkpoint, or the id of a model on the Hub (owner/name).",
                 )  # fmt: skip
+                server = _layout_server(on_space=on_space)
                 benchmark = gr.Dropdown(
                     view.choices_of(known), value=first, label="Benchmark", elem_id="evaluate-benchmark",
                     info="The problems; each answer is run against its tests in the sandbox.",
@@ -104,8 +126,23 @@ def layout(tab: gr.Tab, chat: Chat) -> EvaluateTab:
             with gr.Column(elem_classes="cs-card", elem_id="evaluate-problems-card"):
                 make_html(html_template="", js_on_load=widget("evaluate-problems"), elem_id="evaluate-problems")
     return EvaluateTab(
-        tab, source, benchmark, about, data, mode, limit, form, samples, heat, most, go, result, listing, shown
+        tab, where, source, server, benchmark, about, data, mode, limit, form, samples, heat, most, go, result, listing, shown
     )  # fmt: skip
+
+
+def _layout_server(*, on_space: bool) -> Server:
+    with gr.Column(visible=False, elem_id="evaluate-server") as card:
+        url = gr.Textbox(
+            label="Address", placeholder="https://HOST/v1", max_lines=1, elem_id="evaluate-url", info=view.what_is_asked(on_space=on_space),
+        )  # fmt: skip
+        model = gr.Textbox(
+            label="Model", placeholder="what that server calls it", max_lines=1, elem_id="evaluate-served", info="The name its requests carry.",
+        )  # fmt: skip
+        key = gr.Textbox(
+            label="Key", type="password", max_lines=1, elem_id="evaluate-key", html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+            info="Empty for a server without one. It is held in memory until the run starts, goes to that address alone, and is neither stored nor shown again.",
+        )  # fmt: skip
+    return Server(card, url, model, key)
 
 
 def _layout_details() -> tuple[gr.Dropdown, gr.Number, gr.Slider, gr.Number]:
@@ -133,16 +170,29 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
     """Connect the press, stopping and the list of models; all that moves by itself is polled."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
-    def list_models(chosen: str | None) -> gr.Dropdown:
+    def list_models(chosen: str | None, where: str) -> gr.Dropdown:
         found = choices_of(chat.sources(files=True))
         # A choice is left alone: it may be a Hub id, or a link may be setting it at this moment.
-        return gr.Dropdown(found) if chosen or not found else gr.Dropdown(found, value=found[0][1])
+        keep = chosen or not found or where == "server"
+        return gr.Dropdown(found) if keep else gr.Dropdown(found, value=found[0][1])
+
+    @looks
+    def place(chosen: str) -> tuple[gr.Dropdown, gr.Column]:
+        return gr.Dropdown(visible=chosen == "here"), gr.Column(visible=chosen == "server")
+
+    @looks
+    def follow_link(where: str) -> tuple[object, object, object]:
+        """A hidden choice of a model changes by a link alone."""
+        return ("here", *place("here")) if where == "server" else (gr.skip(),) * 3
+
+    tab.where.input(place, tab.where, [tab.source, tab.server.card], **quiet)
+    tab.source.change(follow_link, tab.where, [tab.where, tab.source, tab.server.card], **quiet)
 
     @shows_errors
     def stop(run_id: str) -> None:
         runs.stop(ctx, run_id)
 
-    tab.tab.select(list_models, tab.source, tab.source, **quiet)
+    tab.tab.select(list_models, [tab.source, tab.where], tab.source, **quiet)
 
     @looks
     def show_about(name: str) -> tuple[str, gr.Dropdown]:
@@ -153,17 +203,20 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
     tab.go.click(
         lambda *asked: _evaluate(ctx, *asked),
         tab.asked,
-        [tab.result, tab.listing],
+        [tab.result, tab.listing, tab.server.key],
         show_progress_on=tab.result,
         api_visibility="private",
     )
     tab.shown.select(stop, tab.shown, None, **quiet)
 
 
-def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object]:  # noqa: ANN401  # as Gradio gives EvaluateTab.asked
-    """Return the message, and the run to show where there is one."""
-    ref, benchmark, data, mode, limit, form, num_samples, temperature, max_new_tokens = asked
+def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object, str]:  # noqa: ANN401  # as Gradio gives EvaluateTab.asked
+    """Return the message, the run to show where there is one, and an empty key: it is asked for again."""
+    where, url, served, key, ref, benchmark, data, mode, limit, form, num_samples, temperature, max_new_tokens = asked
     try:
+        is_served, key = where == "server", (key or "").strip()
+        if is_served:
+            ref = view.read_served(url, served)
         if not (ref or "").strip():
             raise ModelError("no model is chosen", cure="Choose a checkpoint, or write a Hub id.")
         text = evaluations.recipe_text(
@@ -176,8 +229,9 @@ def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object]:  # noqa: ANN401 
             num_samples=int(num_samples or 1),
             temperature=float(temperature or 0.0),
             max_new_tokens=int(max_new_tokens or 512),
+            endpoint={"url": url.strip(), "has_key": bool(key)} if is_served else None,
         )
-        run = runs.submit_once(ctx, text)
+        run = runs.submit_once(ctx, text, Secret(key) if is_served and key else None)
     except CodexError as error:
-        return render_notice("bad", "Not started", message_of(error)), gr.skip()
-    return view.render_started(run), run.id
+        return render_notice("bad", "Not started", message_of(error)), gr.skip(), ""
+    return view.render_started(run), run.id, ""

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codex_space.core.errors import RecipeError
+from codex_space.core.errors import ModelError, RecipeError
 from codex_space.store.runs import Run
 from codex_space.ui.views.markup import escape, render_notice
 
 MODES = [("Auto", "auto"), ("Chat", "chat"), ("Completion", "completion")]
+PLACES = [("Here, or on the Hub", "here"), ("On a server", "server")]
 FORMS = [
     ("Auto: as the benchmark's published scores are made", "auto"),
     ("Completion: the prompt as it stands", "completion"),
@@ -29,6 +30,32 @@ def render_about(benchmarks: Iterable[Mapping[str, Any]], name: str | None) -> s
     """Return the sentence about one benchmark, nothing for one that is not known."""
     about = next((each["about"] for each in benchmarks if each["name"] == name), "")
     return f"<p class=cs-note>{escape(about)}</p>" if about else ""
+
+
+def what_is_asked(*, on_space: bool) -> str:
+    """Return the sentence that says which addresses may be given."""
+    if on_space:
+        return (
+            "What comes before /chat/completions. This Space asks servers over https at public addresses only: its own machine "
+            "and the networks behind it are refused. Prompt: chat asks by messages, all else by completions."
+        )
+    return (
+        "What comes before /chat/completions: http://127.0.0.1:8080/v1 for one on this machine; any address that this machine "
+        "reaches may be asked. Prompt: chat asks by messages, all else by completions."
+    )
+
+
+def read_served(url: str | None, model: str | None) -> str:
+    """Return the name of the model on a server.
+
+    Raises:
+        ModelError: It or the address is missing.
+    """
+    if not (url or "").strip():
+        raise ModelError("no server is named", where="Address", cure="Write what its documentation calls base URL.")
+    if not (model or "").strip():
+        raise ModelError("no model is named", where="Model", cure="Write what the server calls it.")
+    return str(model).strip()
 
 
 def read_limit(text: str) -> int | None:
