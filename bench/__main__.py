@@ -19,7 +19,7 @@ NAMES = (
     "stdlib",
 )
 WHEN_NAMED = ("gpu", "soak", "chaos", "pretraining", "image", "people")
-"""Wants a GPU; takes ten minutes; twenty; an hour with all its parts; wants root and debootstrap; seven minutes, and the tests' Hub."""
+"""Wants a GPU; takes ten minutes; twenty; a quarter of an hour; wants root and debootstrap; seven minutes, and the tests' Hub."""
 
 
 def main(names: list[str]) -> int:

@@ -1,7 +1,8 @@
 """Our pretraining loop beside transformers' Trainer and a plain PyTorch loop; tokenising beside the tokenizers library; Muon beside AdamW.
 
-`BENCH_PRETRAINING` picks parts: speed, tokens, learning. Where there is a GPU, `speed` runs the shape and batch of
-`BENCH_PRETRAINING_SHAPE` (175m, 700m) there, with what compiling and the fused loss buy.
+`BENCH_PRETRAINING` picks parts: speed, tokens, learning; `BENCH_PRETRAINING_STEPS` is the length of the runs of `learning`. Where
+there is a GPU, `speed` runs the shape and batch of `BENCH_PRETRAINING_SHAPE` (175m, 700m) there, with what compiling and the
+fused loss buy.
 """
 
 import os
@@ -17,9 +18,12 @@ from bench.measure import quartiles, write_result
 
 PARTS = os.environ.get("BENCH_PRETRAINING", "speed,tokens,learning").split(",")
 SHAPE = os.environ.get("BENCH_PRETRAINING_SHAPE", "")
-ROUNDS, STEPS, WARM = 5, 14, 4
-LEARNING_STEPS = int(os.environ.get("BENCH_PRETRAINING_STEPS", "120"))
+ROUNDS, STEPS, WARM = 6, 24, 4
+LEARNING_STEPS = int(os.environ.get("BENCH_PRETRAINING_STEPS", "70"))
 RATES, SEEDS = (3e-3, 6e-3, 1.2e-2), (1, 2)
+MUON, ADAMW = "muon", "adamw_torch_fused"
+HELD_OUT = 0.015
+"""Of the library's files: measuring more of them would take longer than training."""
 
 
 def main() -> None:
@@ -32,7 +36,7 @@ def main() -> None:
         found: dict[str, Any] = {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"}
         for part in PARTS:
             found[part] = {"speed": speed, "tokens": tokenising, "learning": learning}[part](given)
-    write_result("pretraining", found)
+            write_result("pretraining", found)
 
 
 class _Given:
@@ -51,8 +55,8 @@ class _Given:
         self.on_gpu = torch.cuda.is_available()
         self.length, self.batch = (2048, 8) if self.on_gpu else (256, 8)
         recipe = {"kind": "pretrain", "architecture": "tiny", "tokenizer": "fresh:bpe"}
-        source = [{"path": "builtin:python-stdlib"}]
-        self.prepared = prepare_rows(validate({**recipe, "datasets": source}), None, folder / "rows")
+        recipe |= {"datasets": [{"path": "builtin:python-stdlib"}], "validation": {"fraction": HELD_OUT}}
+        self.prepared = prepare_rows(validate(recipe), None, folder / "rows")
         self.texts = list(sample_texts(self.prepared.train, 1 << 40))
         self.words = learn(iter(self.texts), 4096)
         self.architecture = read_architecture(shape)
@@ -100,32 +104,41 @@ class _Given:
 
 
 class _Stamps:
-    """Notes when each step ended; a trainer's callback of either kind."""
+    """Notes when the rows of each step were there and when it ended, in the place of the Reporter."""
 
     def __init__(self) -> None:
+        self.had_rows_at: list[float] = []
         self.at: list[float] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return self._note if name == "on_step_end" else lambda *_, **__: None
+        noted = {"on_step_begin": self.had_rows_at, "on_step_end": self.at}.get(name, [])
+        return lambda *_, **__: noted.append(time.perf_counter())
 
-    def _note(self, *_: object, **__: object) -> None:
-        self.at.append(time.perf_counter())
+    @property
+    def data_share(self) -> float:
+        """Share of the measured time in which the loop waited for its rows."""
+        ended, had_rows = self.at[WARM:], self.had_rows_at[WARM + 1 :]
+        return sum(rows - end for end, rows in zip(ended, had_rows, strict=False)) / (ended[-1] - ended[0])
 
 
 def speed(given: _Given) -> dict[str, Any]:
-    """Return tokens/s of each, and ours to theirs, interleaved; all with fused AdamW and bfloat16 where it multiplies fast."""
+    """Return tokens/s of each, and ours to theirs, interleaved; all with fused AdamW and bfloat16 where it multiplies fast.
+
+    `data_share` is the part of our loop's time that goes into reading rows.
+    """
+    waits: list[float] = []
     contenders: dict[str, Callable[[], list[float]]] = {
-        "ours": lambda: _ours(given),
+        "ours": lambda: _ours(given, waits),
         "trainer": lambda: _trainer(given),
         "plain": lambda: _plain(given),
     }
     if given.on_gpu:
-        contenders["ours compiled"] = lambda: _ours(given, torch_compile=True)
-        contenders["ours with muon"] = lambda: _ours(given, optim="muon")
+        contenders["ours compiled"] = lambda: _ours(given, [], torch_compile=True)
+        contenders["ours with muon"] = lambda: _ours(given, [], optim="muon")
     rates: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(ROUNDS):
-        for name, run in contenders.items():
-            stamps = run()
+    for turn in range(ROUNDS):
+        for name in list(contenders)[:: -1 if turn % 2 else 1]:
+            stamps = contenders[name]()
             each = statistics.median(b - a for a, b in zip(stamps[WARM:], stamps[WARM + 1 :], strict=False))
             rates[name].append(given.batch * given.length / each)
     ratios = {
@@ -133,13 +146,15 @@ def speed(given: _Given) -> dict[str, Any]:
         for name in ("trainer", "plain")
     }
     mfu = {name: round(statistics.median(found) * given.flops_per_peak(), 4) for name, found in rates.items()}
-    return {"tokens_per_s": {name: quartiles(found) for name, found in rates.items()}, **ratios, "mfu": mfu}
+    told = {"tokens_per_s": {name: quartiles(found) for name, found in rates.items()}, **ratios}
+    return {**told, "data_share": quartiles(waits), "mfu": mfu}
 
 
-def _ours(given: _Given, **train: Any) -> list[float]:  # noqa: ANN401  # fields of LoopArguments
+def _ours(given: _Given, waits: list[float], **train: Any) -> list[float]:  # noqa: ANN401  # fields of LoopArguments
     loop = given.loop(**{"optim": "adamw_torch_fused", "max_steps": STEPS, "learning_rate": 1e-3, **train})
     loop.reporter = stamps = _Stamps()
     loop.train()
+    waits.append(stamps.data_share)
     return stamps.at
 
 
@@ -204,22 +219,22 @@ def tokenising(given: _Given) -> dict[str, Any]:
     from codex_space.work.vocabularies import SPECIAL_TOKENS, learn
 
     size_mb = sum(len(text.encode()) for text in given.texts) / 1e6
-    ours, theirs, learnt, plain = [], [], [], []
-    for turn in range(ROUNDS):
-        began = time.perf_counter()
-        shards.write(given.prepared.train, f"turn {turn}", given.words, given.folder / "again")
-        middle = time.perf_counter()
-        given.words.backend_tokenizer.encode_batch(given.texts, add_special_tokens=False)
-        ours.append(size_mb / (middle - began))
-        theirs.append(size_mb / (time.perf_counter() - middle))
-        began = time.perf_counter()
-        learn(iter(given.texts), 4096)
-        middle = time.perf_counter()
-        bare = Tokenizer.from_str(given.words.backend_tokenizer.to_str())
-        trainer = trainers.BpeTrainer(vocab_size=4096, special_tokens=SPECIAL_TOKENS, show_progress=False)
-        bare.train_from_iterator(iter(given.texts), trainer=trainer)
-        learnt.append(middle - began)
-        plain.append(time.perf_counter() - middle)
+    backend = given.words.backend_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=4096, special_tokens=SPECIAL_TOKENS, show_progress=False)
+    does: dict[str, Callable[[int], object]] = {
+        "ours": lambda turn: shards.write(given.prepared.train, f"turn {turn}", given.words, given.folder / "again"),
+        "theirs": lambda _: backend.encode_batch(given.texts, add_special_tokens=False),
+        "learnt": lambda _: learn(iter(given.texts), 4096),
+        "plain": lambda _: Tokenizer.from_str(backend.to_str()).train_from_iterator(iter(given.texts), trainer=trainer),
+    }
+    took: dict[str, list[float]] = {name: [] for name in does}
+    for turn in range(2 * ROUNDS):
+        for name in list(does)[:: -1 if turn % 2 else 1]:
+            began = time.perf_counter()
+            does[name](turn)
+            took[name].append(time.perf_counter() - began)
+    ours, theirs = ([size_mb / each for each in took[name]] for name in ("ours", "theirs"))
+    learnt, plain = took["learnt"], took["plain"]
     return {
         "megabytes": round(size_mb, 2),
         "ours_mb_per_s": quartiles(ours),
@@ -230,22 +245,38 @@ def tokenising(given: _Given) -> dict[str, Any]:
 
 
 def learning(given: _Given) -> dict[str, Any]:
-    """Return held-out bits a byte of Muon and AdamW at equal tokens, by learning rate and seed, and of half as many steps."""
-    found: dict[str, Any] = {"steps": LEARNING_STEPS, "tokens": LEARNING_STEPS * given.batch * given.length}
+    """Return held-out bits a byte of Muon and AdamW at equal tokens, by learning rate and seed, and of shorter and longer runs.
+
+    The ratios are of means over the seeds, of each optimizer at the rate that is best for it.
+    """
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for optim, rate, seed, steps in _trials():
         loop = given.loop(seed, optim=optim, learning_rate=rate, max_steps=steps)
         loop.train()
         bits = round(loop.evaluate()["eval_bits_per_byte"], 4)
         found.setdefault(f"{optim} {steps} steps", {}).setdefault(f"{rate:g}", {})[f"seed {seed}"] = bits
-    return found
+    means = {
+        name: {rate: statistics.mean(by_seed.values()) for rate, by_seed in by_rate.items()}
+        for name, by_rate in found.items()
+    }
+    whole, half = f"{MUON} {LEARNING_STEPS} steps", f"{MUON} {LEARNING_STEPS // 2} steps"
+    muon, adamw = min(means[whole].values()), min(means[f"{ADAMW} {LEARNING_STEPS} steps"].values())
+    return {
+        "tokens": LEARNING_STEPS * given.batch * given.length,
+        "seeds": list(SEEDS),
+        "held_out_bytes": given.held.num_bytes,
+        "bits_per_byte": found,
+        "best_muon_to_best_adamw": round(muon / adamw, 4),
+        "twice_as_long_to_half": round(means[whole][f"{RATES[1]:g}"] / means[half][f"{RATES[1]:g}"], 4),
+    }
 
 
 def _trials() -> Iterator[tuple[str, float, int, int]]:
     for seed in SEEDS:
-        for optim in ("muon", "adamw_torch_fused"):
+        for optim in (MUON, ADAMW):
             for rate in RATES:
                 yield optim, rate, seed, LEARNING_STEPS
-        yield "muon", RATES[1], seed, LEARNING_STEPS // 2
+        yield MUON, RATES[1], seed, LEARNING_STEPS // 2
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Pretraining on the standard library from nothing, in bits a byte of held-out files, beside xz -9 on the same bytes."""
+"""Pretraining on the standard library from nothing, in bits a byte of held-out files, beside xz -9 on the same bytes.
+
+Then LoRA on MBPP (from ../shared/data or CODEX_TEST_DATA, where it is) and one question to the result, all by the command line.
+"""
 
 import json
 import lzma
@@ -7,35 +10,59 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
-from bench.measure import REPO, write_result
-from codex_space.core import durable
+from bench.measure import REPO, clean_environ, write_result
 from codex_space.core.events import read_events
-from codex_space.core.paths import JobDir
-from codex_space.core.presets import read_recipe_text
-from codex_space.jobs.launch import worker_environ
+from codex_space.core.paths import JobDir, Workspace
 
 RECIPE = os.environ.get("BENCH_STDLIB", "pretrain/stdlib-cpu")
+MBPP = Path(os.environ.get("CODEX_TEST_DATA", REPO.parent / "shared" / "data")) / "mbpp.jsonl.gz"
+QUESTION = "Write a function to find the sum of all items in a list."
 
 
 def main() -> None:
-    """Run the recipe as the owner would and write its figures."""
+    """Run the recipe, and what follows it, as a person would, and write their figures."""
     with tempfile.TemporaryDirectory() as folder:
-        job = JobDir(Path(folder) / "runs" / "20261126-000000-pretrain-bnch")
-        job.root.mkdir(parents=True)
-        job.recipe.write_text(read_recipe_text(RECIPE), encoding="utf-8")
-        durable.write_json(job.launch, {"attempt": 1, "num_threads": os.cpu_count(), "offline": True})
-        with job.log.open("wb") as log:
-            command = [sys.executable, "-m", "codex_space.work", str(job.root)]
-            environ = worker_environ(os.environ, num_threads=os.cpu_count() or 1, offline=True)
-            code = subprocess.run(command, env=environ, stdout=log, stderr=log, cwd=REPO, check=False).returncode
-        if code:
-            sys.exit(job.log.read_text(encoding="utf-8")[-2000:])
-        figures = measure(job)
+        workspace = Path(folder)
+        base = _train(workspace, RECIPE)
+        figures: dict[str, Any] = measure(Workspace(workspace).job(base["run"]))
+        print(json.dumps(figures), flush=True)
+        if MBPP.is_file():
+            figures["lora_on_mbpp"] = _tune(workspace, base["run"])
     print(json.dumps(figures))
     write_result("stdlib", figures)
+
+
+def _tune(workspace: Path, base: str) -> dict[str, Any]:
+    """Return what LoRA on MBPP comes to on that base, and what the result answers."""
+    source = {"path": str(MBPP), "columns": {"prompt": "text", "completion": "code"}}
+    overrides = [
+        f"model.model_name_or_path=run:{base}",
+        f"datasets={yaml.safe_dump([source], default_flow_style=True)}",
+    ]
+    tuned = _train(workspace, "sft/mbpp-cpu", *overrides)
+    ask = ["chat", tuned["run"], "--prompt", QUESTION, "--max-new-tokens", "80", "--temperature", "0"]
+    answer = _run(workspace, *ask).strip()
+    return {**{name: tuned[name] for name in ("steps", "first_loss", "final_loss", "seconds")}, "answer": answer}
+
+
+def _train(workspace: Path, recipe: str, *overrides: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(_run(workspace, "train", recipe, *overrides, "--json"))
+    if told["status"] != "succeeded":
+        sys.exit(Workspace(workspace).job(told["run"]).log.read_text(encoding="utf-8")[-2000:])
+    return told
+
+
+def _run(workspace: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "codex_space", *arguments, "--workspace", str(workspace)]
+    ended = subprocess.run(command, env=clean_environ(), stdout=subprocess.PIPE, text=True, cwd=REPO, check=False)
+    if ended.returncode:
+        sys.exit(f"{arguments[0]} ended with code {ended.returncode}")
+    return ended.stdout
 
 
 def measure(job: JobDir) -> dict[str, float | int | str]:

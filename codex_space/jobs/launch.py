@@ -119,6 +119,7 @@ def worker_environ(
         "OMP_NUM_THREADS": str(num_threads),
         "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
+        "RAYON_NUM_THREADS": str(num_threads),
     }
 
 

@@ -13,6 +13,8 @@ from codex_space.core.recipe import BaseRecipe
 if TYPE_CHECKING:
     import torch
 
+_PARALLEL = "TOKENIZERS_PARALLELISM"
+
 
 def count() -> int:
     """Return how many processes torchrun started; 1 without it."""
@@ -79,6 +81,19 @@ def agree(*wishes: bool) -> list[bool]:
     asked = torch.tensor(wishes, dtype=torch.int32, device=device)
     torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
     return [bool(value) for value in asked.tolist()]
+
+
+@contextlib.contextmanager
+def tokenizing_on_all_threads() -> Generator[None]:
+    """Let the tokenizers library use every thread of the run, RAYON_NUM_THREADS; a process forked after that could hang in it."""
+    environ = os.environ  # noqa: TID251  # the library reads it there at each call
+    before = environ.get(_PARALLEL)
+    environ[_PARALLEL] = "true"
+    try:
+        yield
+    finally:
+        environ.pop(_PARALLEL)
+        environ.update({} if before is None else {_PARALLEL: before})
 
 
 def is_first_to_fail(job: JobDir) -> bool:

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from codex_space.core import durable
 from codex_space.core.errors import DataError
+from codex_space.work.processes import tokenizing_on_all_threads
 from codex_space.work.tokenizer import read_texts
 
 log = logging.getLogger(__name__)
@@ -176,11 +177,11 @@ def _encoded(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> Iterat
     backend.encode_special_tokens = True  # a text that spells <|endoftext|> must not end there
 
     def encode(batch: list[str]) -> tuple[list[list[int]], int]:
-        found = backend.encode_batch_fast(batch, add_special_tokens=False)  # on all cores, without the lock
+        found = backend.encode_batch_fast(batch, add_special_tokens=False)  # without Python's lock
         return [each.ids for each in found], sum(len(text.encode()) for text in batch)
 
     try:
-        with ThreadPoolExecutor(1) as pool:
+        with tokenizing_on_all_threads(), ThreadPoolExecutor(1) as pool:
             waiting = None
             for batch in _batches(texts):
                 ahead = pool.submit(encode, batch)

@@ -13,6 +13,7 @@ from transformers.convert_slow_tokenizer import SentencePieceExtractor, generate
 from codex_space import __version__
 from codex_space.core import durable
 from codex_space.core.errors import DataError
+from codex_space.work.processes import tokenizing_on_all_threads
 
 EOS, PAD, UNKNOWN = "<|endoftext|>", "<|pad|>", "<unk>"
 CHAT_TOKENS = ["<|im_start|>", "<|im_end|>"]
@@ -53,7 +54,8 @@ def learn(texts: Iterable[str], vocab_size: int, added: Iterable[str] = ()) -> P
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
+    with tokenizing_on_all_threads():
+        tokenizer.train_from_iterator(texts, trainer=trainer)
     if vocab_size and tokenizer.get_vocab_size() == len(specials) + NUM_BYTES:
         raise DataError("the texts hold nothing a tokenizer could learn", where="datasets", cure="Add more text.")
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD)
@@ -66,7 +68,8 @@ def learn_words(texts: Iterable[str], vocab_size: int, added: Iterable[str] = ()
     trainer = trainers.WordLevelTrainer(
         vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *added, UNKNOWN], show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
+    with tokenizing_on_all_threads():
+        tokenizer.train_from_iterator(texts, trainer=trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=EOS, pad_token=PAD, unk_token=UNKNOWN)
 
 

@@ -69,7 +69,7 @@ def test_proxies_matter_online_only():
 
 def test_what_keeps_a_worker_quiet_and_repeatable_is_set():
     environ = worker_environ({"OMP_NUM_THREADS": "64", "OMP_WAIT_POLICY": "ACTIVE"}, num_threads=3, offline=True)
-    assert environ["OMP_NUM_THREADS"] == "3"
+    assert environ["OMP_NUM_THREADS"] == environ["RAYON_NUM_THREADS"] == "3"
     assert environ["OMP_WAIT_POLICY"] == "PASSIVE"
     assert environ["TOKENIZERS_PARALLELISM"] == "false"
     assert environ["PYTHONUNBUFFERED"] == environ["HF_HUB_OFFLINE"] == environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

@@ -1,6 +1,7 @@
 """Token shards: written once, resumed, exact across shard borders, and refused when cut short."""
 
 import itertools
+import os
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,19 @@ def test_a_call_that_was_cut_off_goes_on_from_its_whole_shards(rows, tokenizer, 
     tokens = shards.write(rows, "a", tokenizer, tmp_path / "two")
     assert np.array_equal(whole(tokens), expected)
     assert 0 < sum(len(batch) for batch, _ in handed) < len(TEXTS)
+
+
+@pytest.mark.usefixtures("_small")
+def test_texts_are_tokenised_on_all_threads_and_nothing_after_them_is(rows, tokenizer, tmp_path, monkeypatch):
+    read, seen = shards.read_texts, []
+    monkeypatch.setattr(
+        shards,
+        "read_texts",
+        lambda path: (seen.append(os.environ["TOKENIZERS_PARALLELISM"]) or text for text in read(path)),
+    )
+    shards.write(rows, "a", tokenizer, tmp_path / "cache")
+    assert set(seen) == {"true"}
+    assert os.environ["TOKENIZERS_PARALLELISM"] == "false", "a process forked now could hang"
 
 
 @pytest.mark.usefixtures("_small")
