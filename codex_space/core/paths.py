@@ -124,6 +124,11 @@ class JobDir:
         return self.root / "rows_upload.json"
 
     @property
+    def parents(self) -> Path:
+        """Where on the Hub what it builds on lies, in a folder that is brought to another machine (JSON)."""
+        return self.root / "parents.json"
+
+    @property
     def announced(self) -> Path:
         """What the Hub was last told of the run (JSON)."""
         return self.root / "announced.json"

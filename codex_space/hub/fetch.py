@@ -170,10 +170,10 @@ def make_rows_repo(hub: Hub, repo_id: str) -> str:
     return target
 
 
-def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, recipe_text: str = "") -> str:
+def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, beside: Mapping[str, str] | None = None) -> str:
     """Push a run's prepared rows to the private dataset `owner/name-rows`, tagged with the run's id.
 
-    With `recipe_text` the recipe lies beside them: all that another machine needs to start the run.
+    What lies `beside` them, name to text, is what else another machine needs to start the run.
 
     Raises:
         HubError: As in `make_rows_repo`.
@@ -184,7 +184,7 @@ def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, recipe_text:
     if tagged:
         return tagged
     files = {f"rows/{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
-    content: dict[str, Path | bytes] = {**files, **({RECIPE: recipe_text.encode()} if recipe_text else {})}
+    content: dict[str, Path | bytes] = {**files, **{name: text.encode() for name, text in (beside or {}).items()}}
     parent = hub.head(target, "dataset")
     commit = hub.commit(target, Change(f"rows of {run_id}", parent, content), "dataset")
     hub.set_tag(target, run_id, commit, "dataset")

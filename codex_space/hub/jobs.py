@@ -9,6 +9,8 @@ from codex_space.hub.client import Hub
 from codex_space.hub.refusals import hub_errors
 
 RUN_LABEL, ATTEMPT_LABEL = "codex-space-run", "codex-space-attempt"
+STOP, SAVE = "stop", "save"
+"""What a Job can be asked for: to save and end, or to save and go on."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,11 @@ class JobsHub(Hub):
 
 
 def asking_tag(run_id: str, attempt: int, what: str) -> str:
-    """Return the tag beside a run's rows by which its Job is asked for something."""
+    """Return the tag beside a run's rows by which its Job is asked for something.
+
+    Nothing reaches into a Job, so it looks for the tag. The rows lie in a private dataset: a stranger does not see it,
+    and a tag is made by those alone who may write there.
+    """
     return f"{run_id}-{attempt}-{what}"
 
 

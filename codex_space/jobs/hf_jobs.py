@@ -8,12 +8,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from codex_space.core.errors import CodexError, HubBusyError, HubNotFoundError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import parse_recipe
 from codex_space.hub.fetch import read_checkpoint, rows_repo
-from codex_space.hub.jobs import JobsHub, asking_tag
+from codex_space.hub.jobs import SAVE, STOP, JobsHub, asking_tag
 from codex_space.jobs import hf_ending
 from codex_space.jobs.hf_start import Renting, log_size, send_rows, start_job
 from codex_space.jobs.ingest import read_new_events
@@ -24,7 +25,8 @@ from codex_space.store.hub_jobs import TERMINAL, HubJob
 from codex_space.store.runs import ACTIVE, Run
 
 PLACE = "hf-jobs"
-INSPECT_EVERY_S = 3.0
+INSPECT_EVERY_S, INSPECTED_AT_THAT = 3.0, 2
+"""Of more Jobs than that each is asked of less often: the Hub answers a thousand calls in five minutes."""
 STOP_S = 900.0
 """A Job that was asked to stop has this long to save and upload before it is cancelled."""
 DRAIN_S = 30.0
@@ -50,10 +52,12 @@ class HubJobs:
         self._followers: dict[str, _Follower] = {}
         self._ended_at: dict[str, float] = {}
         self._next: dict[tuple[str, str], float] = {}
+        self._inspect_every_s = INSPECT_EVERY_S
 
     def step(self, now: float) -> None:
         """Do whatever is due."""
         active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE), place=PLACE)
+        self._inspect_every_s = INSPECT_EVERY_S * max(1.0, len(active) / INSPECTED_AT_THAT)
         for run in active:
             self._watch(run, now)
         free = self._renting.most_at_once - len(active)
@@ -84,7 +88,7 @@ class HubJobs:
         """Return False where there is no Job yet: the run was cancelled, or this owner is closing."""
         hub = self._renting.hub()
         self._say(run, "preparing the rows and pushing them to the Hub")
-        send_rows(hub, self._workspace, run)
+        send_rows(hub, self._db, self._workspace, run)
         if self._is_closing or runs.read_run(self._db, run.id).intent:
             return False
         self._say(run, "asking the Hub for a machine")
@@ -115,7 +119,9 @@ class HubJobs:
         run = read_new_events(self._db, folder, run, now=now, to_end=False)
         if run.intent:
             self._press(run, job, now)
-        if self._is_due(run, "inspect", now, INSPECT_EVERY_S):
+        elif folder.save_request.exists():
+            self._pass_on(run, job, folder.save_request, now)
+        if self._is_due(run, "inspect", now, self._inspect_every_s):
             job = self._inspect(run, job, now)
         ended_at = self._ended_at.get(run.id)
         if ended_at is not None and (follower.is_done or now - ended_at > DRAIN_S):
@@ -181,13 +187,25 @@ class HubJobs:
                 hub.cancel_job(job.job_id, job.namespace)
                 self._next[run.id, "inspect"] = now
             else:
-                _ask(hub, run, job.attempt, "stop")
+                _ask(hub, run, job.attempt, STOP)
         except CodexError as error:
             _log.info("%s of %s is tried again: %s", run.intent, run.id, error)
+
+    def _pass_on(self, run: Run, job: HubJob, request: Path, now: float) -> None:
+        """Ask it for a checkpoint in the same way; the wish stays a file here until the Hub has taken it."""
+        if not self._is_due(run, SAVE, now, AGAIN_S):
+            return
+        try:
+            _ask(self._renting.hub(), run, job.attempt, SAVE)
+        except CodexError as error:
+            _log.info("the wish to save %s is tried again: %s", run.id, error)
+        else:
+            request.unlink(missing_ok=True)
 
     def _conclude(self, run: Run, job: HubJob | None, now: float) -> None:
         if job is not None:
             self._find_uploaded(run)
+        self._workspace.job(run.id).save_request.unlink(missing_ok=True)
         there = [row.step for row in checkpoints.list_checkpoints(self._db, run.id) if row.upload == "uploaded"]
         state, reason = hf_ending.judge(run, job, max(there, default=0))
         with self._db.transaction():
@@ -213,8 +231,11 @@ class HubJobs:
                 found = read_checkpoint(hub, repo_id, commit)
                 if found is not None and found.manifest.run_id == run.id:
                     checkpoints.set_upload(self._db, run.id, row.step, "uploaded", commit_id=commit)
-            if run.intent == "stop":
-                hub.delete_tag(rows_repo(repo_id), asking_tag(run.id, run.attempt, "stop"))
+            rows = rows_repo(repo_id)
+            for tag in {asking_tag(run.id, run.attempt, what) for what in (STOP, SAVE)} & set(
+                hub.tags(rows, "dataset")
+            ):
+                hub.delete_tag(rows, tag)
         except CodexError as error:
             _log.info("what of %s is on the Hub was not checked: %s", run.id, error)
 

@@ -13,11 +13,15 @@ from codex_space.core.paths import JobDir, Workspace
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
 from codex_space.core.sharing import share_recipe
 from codex_space.data.sources import fetch_key, is_hub_id
+from codex_space.hub import parents
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import fetch_dataset_files, push_rows
 from codex_space.hub.jobs import ATTEMPT_LABEL, RUN_LABEL, JobRequest, JobsHub, JobState
 from codex_space.hub.licences import read_source
+from codex_space.hub.push import RECIPE
 from codex_space.jobs.launch import READ_TOKEN
+from codex_space.jobs.parents import find_on_hub
+from codex_space.store.db import Database
 from codex_space.store.runs import Run
 
 IMAGE_CURE = (
@@ -45,17 +49,20 @@ class Renting:
     most_at_once: int = 8
 
 
-def send_rows(hub: JobsHub, workspace: Workspace, run: Run) -> None:
-    """Prepare the run's rows, once, and push them with its recipe to the private dataset.
+def send_rows(hub: JobsHub, db: Database, workspace: Workspace, run: Run) -> None:
+    """Prepare the run's rows, once, and push them to the private dataset, with its recipe and where what it builds on lies.
 
     Raises:
         DataError: A source cannot be read.
+        ModelError: What it builds on is not on the Hub.
         HubError: The dataset cannot be written, or is public.
     """
     recipe, job = _recipe(run), workspace.job(run.id)
     prepare_here(hub, workspace, job, recipe)
     assert recipe.hub is not None  # noqa: S101  # the recipe's own check
-    push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, recipe_text=recipe_elsewhere(recipe))
+    built_on = parents.render(find_on_hub(db, hub, recipe))  # none, too: an earlier run's note lies in the dataset
+    beside = {RECIPE: recipe_elsewhere(recipe), parents.FILE: built_on}
+    push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, beside=beside)
 
 
 def prepare_here(hub: Hub, workspace: Workspace, job: JobDir, recipe: BaseRecipe) -> None:

@@ -19,6 +19,7 @@ from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import JobDir, Workspace, share_dir
 from codex_space.core.recipe import BaseRecipe, TrainingRecipe
+from codex_space.core.settings import read_settings
 from codex_space.jobs import references, resume_point, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
 
@@ -79,6 +80,11 @@ def launch_facts(
     earlier = (durable.read_json(job.launch) or {}).get("num_threads")
     usable = num_cores or len(os.sched_getaffinity(0))
     named = [text for text in references.model_references(recipe) if text.startswith(("run:", references.GGUF))]
+    known = {text: references.resolve_model(workspace, text) for text in named}
+    runs = [Path(path) for text, path in known.items() if text.startswith("run:")]
+    reads_hub = references.reads_hub(recipe) or any(
+        references.lies_on_hub(path, read_settings().hub_cache) for path in runs
+    )
     return {
         "attempt": attempt,
         "num_threads": earlier
@@ -87,9 +93,9 @@ def launch_facts(
         "num_processes": recipe.launch.num_processes,
         "config": recipe.launch.config,
         "workspace": str(workspace.root),
-        "references": {text: references.resolve_model(workspace, text) for text in named},
+        "references": known,
         "resume_from_step": resume_point.require_newest(job),
-        "offline": not references.reads_hub(recipe),
+        "offline": not reads_hub,
         "deterministic": isinstance(recipe, TrainingRecipe) and recipe.deterministic,
     }
 

@@ -1,10 +1,15 @@
-"""Whether the runs that a queued run builds on have come to an end it can use."""
+"""What a queued run builds on: whether it has come to an end that can be used, and where on the Hub another machine finds it."""
 
-from codex_space.core.errors import RunError
+from codex_space.core.errors import ModelError, RunError
+from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import BaseRecipe
-from codex_space.jobs.references import run_references
+from codex_space.hub import parents as on_hub
+from codex_space.hub.client import Hub
+from codex_space.hub.parents import Parent
+from codex_space.jobs.references import parse_run, run_references
 from codex_space.store import runs
+from codex_space.store.checkpoints import Checkpoint, list_checkpoints
 from codex_space.store.db import Database
 from codex_space.store.runs import FINAL, Run
 
@@ -40,3 +45,74 @@ def _waits_for(db: Database, run: Run, parent_id: str, *, steps: list[int], step
             cure="Resume that one, then this one.",
         )
     return False
+
+
+def find_on_hub(db: Database, hub: Hub, recipe: BaseRecipe) -> list[Parent]:
+    """Return the checkpoints that a recipe builds on, and those that they lie on in turn, where all are on the Hub.
+
+    Raises:
+        ModelError: One of them is not on the Hub, or lies on a base that is on this machine alone.
+        RunError: There is no such run here.
+        HubError: The Hub does not give it.
+    """
+    found: dict[str, Parent] = {}
+    wanted = run_references(recipe)
+    while wanted and len(found) < on_hub.MAX_PARENTS:
+        run_id, step = wanted.pop()
+        parent = _uploaded(db, run_id, step)
+        remote = on_hub.require_checkpoint(hub, parent)
+        found[f"{run_id}@{parent.step}"] = parent
+        if "adapter_config.json" not in remote.manifest.files:
+            continue
+        base = remote.manifest.base_model
+        if lies_on := parse_run(base):
+            wanted += [lies_on] if f"{lies_on[0]}@{lies_on[1]}" not in found else []
+        elif not looks_like_repo_id(base):
+            raise ModelError(
+                f"this checkpoint is an adapter of {base.partition(':')[0]}, which is on this machine alone",
+                where=f"run:{run_id}",
+                cure="Train it here, or on a base model that is on the Hub.",
+            )
+    return list(found.values())
+
+
+def pin(db: Database, recipe: BaseRecipe) -> dict[str, str]:
+    """Return each reference of a recipe that names a run, with the step of its newest checkpoint where it names none.
+
+    Raises:
+        ModelError: That checkpoint is not on the Hub.
+        RunError: There is no such run here.
+    """
+    told = {}
+    for run_id, step in run_references(recipe):
+        written = f"run:{run_id}" + ("" if step is None else f"@step-{step}")
+        told[written] = f"run:{run_id}@step-{_uploaded(db, run_id, step).step}"
+    return told
+
+
+def _uploaded(db: Database, run_id: str, step: int | None) -> Parent:
+    run, rows = runs.read_run(db, run_id), list_checkpoints(db, run_id)
+    ref = f"run:{run_id}" + ("" if step is None else f"@step-{step}")
+    there = [row.step for row in rows if row.upload == "uploaded"]
+    cure = f"Name one that is: run:{run_id}@step-{there[-1]}." if there else "Train this one here."
+    if step is None and run.state not in FINAL:
+        what = f"{run.name!r} has not ended, and its result is not on the Hub yet"
+        raise ModelError(what, where=ref, cure=f"Wait until it has. {cure}" if there else "Wait until it has.")
+    row = rows[-1] if step is None and rows else next((row for row in rows if row.step == step), None)
+    if row is None:
+        raise ModelError(f"{run.name!r} has no such checkpoint", where=ref, cure=cure)
+    if row.upload != "uploaded" or not row.commit_id or not run.repo_id:
+        raise ModelError(
+            f"another machine cannot read step {row.step:,} of {run.name!r}: {_why(run, row)}", where=ref, cure=cure
+        )
+    return Parent(run.id, row.step, run.repo_id, row.commit_id)
+
+
+def _why(run: Run, row: Checkpoint) -> str:
+    if not run.repo_id:
+        return "it was trained without hub.repo_id, so it is on this machine alone"
+    return {
+        "queued": "its upload waits",
+        "uploading": "it is being uploaded",
+        "failed": f"its upload has failed ({row.upload_error})",
+    }.get(row.upload, "it is not on the Hub")

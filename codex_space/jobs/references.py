@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from codex_space.core import durable
@@ -17,6 +17,7 @@ from codex_space.core.recipe import (
     TrainingRecipe,
     TuningRecipe,
     parse_recipe,
+    validate,
 )
 from codex_space.data.sources import is_hub_id
 from codex_space.grade import library
@@ -38,8 +39,13 @@ def model_references(recipe: BaseRecipe) -> list[str]:
 
 def run_references(recipe: BaseRecipe) -> list[tuple[str, int | None]]:
     """Return (run id, step or None for the newest) of each reference to an earlier run."""
-    matches = (_RUN.fullmatch(text) for text in model_references(recipe))
-    return [(match[1], int(match[2]) if match[2] else None) for match in matches if match]
+    return [found for text in model_references(recipe) if (found := parse_run(text))]
+
+
+def parse_run(ref: str) -> tuple[str, int | None] | None:
+    """Return (run id, step or None for the newest) of a reference to a run, None of any other."""
+    match = _RUN.fullmatch(ref)
+    return (match[1], int(match[2]) if match[2] else None) if match else None
 
 
 def dependencies(recipe: BaseRecipe) -> set[str]:
@@ -126,10 +132,31 @@ def pin_model(workspace: Workspace, ref: str) -> str:
     return f"{ref}@{Path(resolve_model(workspace, ref)).name.replace('checkpoint-', 'step-')}"
 
 
+def pinned(recipe: BaseRecipe, told: Mapping[str, str]) -> BaseRecipe:
+    """Return a recipe with references written as `told`."""
+    values = recipe.model_dump(by_alias=True, exclude_defaults=True)
+    values["kind"] = getattr(recipe, "kind", "")
+    if "model" in values:
+        name = values["model"]["model_name_or_path"]
+        values["model"]["model_name_or_path"] = told.get(name, name)
+    if isinstance(values.get("tokenizer"), str):
+        values["tokenizer"] = told.get(values["tokenizer"], values["tokenizer"])
+    return validate(values)
+
+
 def reads_hub(recipe: BaseRecipe) -> bool:
     """Say whether the worker has to read a model or rows from the Hub."""
     named = [*model_references(recipe), *(each.path for each in recipe.sources)]
     return any(map(is_hub_id, named)) or any(library.find(name).repo_id for name in benchmarks_of(recipe))
+
+
+def lies_on_hub(checkpoint: Path, hub_cache: Path) -> bool:
+    """Say whether a checkpoint is an adapter of a Hub model that is not in the Hub client's cache here."""
+    config = durable.read_json(checkpoint / "adapter_config.json") or {}
+    base = str(config.get("base_model_name_or_path", ""))
+    if found := parse_run(base):
+        return lies_on_hub(checkpoint.parent.parent / found[0] / f"checkpoint-{found[1]}", hub_cache)
+    return is_hub_id(base) and not (hub_cache / f"models--{base.replace('/', '--')}").is_dir()
 
 
 def benchmarks_of(recipe: BaseRecipe) -> list[str]:

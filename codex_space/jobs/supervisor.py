@@ -153,7 +153,7 @@ class Supervisor:
                 runs.set_intent(self._db, run.id, verb, now, wish.reason)
                 if run.state != "stopping":
                     runs.change_state(self._db, run.id, "stopping", now=now)
-            case "save" if run.state == "running" and run.place == "local":
+            case "save" if run.state == "running":  # of a Job, the watch over Jobs passes it on
                 _touch(self._workspace.job(run.id).save_request)
 
     def _interrupt_all(self, now: float) -> None:

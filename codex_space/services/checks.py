@@ -39,8 +39,10 @@ from codex_space.data.sources import is_hub_id, peek_format
 from codex_space.grade import library
 from codex_space.grade.endpoint import Endpoint
 from codex_space.hub.fetch import make_rows_repo
+from codex_space.hub.parents import Parent
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
+from codex_space.jobs.parents import find_on_hub
 from codex_space.services import export_plan, licences
 from codex_space.services.account import own_account
 from codex_space.services.context import Context, renting
@@ -174,7 +176,7 @@ def require_job(ctx: Context, recipe: BaseRecipe) -> None:
         return
     if not ctx.settings.job_image:
         raise HubError("it is not known which image a Job is to run", where="launch.where", cure=IMAGE_CURE)
-    require_portable_model(recipe)
+    require_portable_model(ctx, recipe)
     repo_id = recipe.hub.repo_id if isinstance(recipe, TrainingRecipe) and recipe.hub else ""
     for other in run_rows.list_runs(ctx.db, limit=1000, states=("queued", *sorted(run_rows.ACTIVE))):
         if other.repo_id == repo_id:
@@ -189,16 +191,18 @@ def require_job(ctx: Context, recipe: BaseRecipe) -> None:
         )
 
 
-def require_portable_model(recipe: BaseRecipe) -> None:
-    """Refuse a base model or tokenizer that no other machine could read.
+def require_portable_model(ctx: Context, recipe: BaseRecipe) -> list[Parent]:
+    """Return the checkpoints on the Hub that a recipe builds on; refuse a model or tokenizer that no other machine could read.
 
     Raises:
-        ModelError: It is named by a run or a folder of this one.
+        ModelError: It is a folder of this one, or a run's checkpoint that is not on the Hub.
+        HubError: The Hub does not give it.
     """
     for ref in references.model_references(recipe):
-        if not ref.startswith("fresh:") and not is_hub_id(ref):
+        if not ref.startswith(("fresh:", "run:")) and not is_hub_id(ref):
             cure = "Name it by its id on the Hub, or train it here."
             raise ModelError("another machine cannot read a model that is on this one alone", where=ref, cure=cure)
+    return find_on_hub(ctx.db, ctx.hub(), recipe)
 
 
 def _require_flavor(ctx: Context, flavor: str) -> None:

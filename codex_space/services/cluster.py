@@ -17,7 +17,10 @@ from codex_space.core.errors import RecipeError
 from codex_space.core.hardware import Hardware, find_hardware
 from codex_space.core.paths import Workspace, new_run_id
 from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.hub.parents import render
+from codex_space.jobs import references
 from codex_space.jobs.hf_start import prepare_here, recipe_elsewhere
+from codex_space.jobs.parents import pin
 from codex_space.services import checks
 from codex_space.services.context import Context
 
@@ -35,7 +38,7 @@ def export(ctx: Context, text: str, form: str, out: Path) -> str:
 
     Raises:
         RecipeError: It does not train, the machine is not known, or the folder is not empty.
-        ModelError: The base model is on this machine alone.
+        ModelError: The base model is on this machine alone, or the checkpoint that it names is not on the Hub yet.
         DataError: A source cannot be read.
     """
     recipe = parse_recipe(text)
@@ -43,7 +46,7 @@ def export(ctx: Context, text: str, form: str, out: Path) -> str:
         raise RecipeError(f"kind {recipe.kind} does not train", where="kind", cure="Its command line is enough.")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RecipeError("this folder holds something already", where=str(out), cure="Name a new or empty one.")
-    checks.require_portable_model(recipe)
+    built_on = checks.require_portable_model(ctx, recipe)
     checks.require_sources(ctx, recipe)
     machine = find_hardware(recipe.launch.flavor)
     per_machine = min(recipe.launch.num_processes, max(machine.num_gpus, 1))
@@ -60,7 +63,9 @@ def export(ctx: Context, text: str, form: str, out: Path) -> str:
     run_id = new_run_id(recipe.kind, ctx.clock())
     job = workspace.job(run_id)
     job.root.mkdir(mode=0o700)
-    durable.write_text(job.recipe, recipe_elsewhere(recipe))
+    durable.write_text(job.recipe, recipe_elsewhere(references.pinned(recipe, pin(ctx.db, recipe))))
+    if built_on:
+        durable.write_text(job.parents, render(built_on))
     prepare_here(ctx.hub(), ctx.workspace, job, recipe)
     shutil.rmtree(job.root / "cache", ignore_errors=True)
     made = _Files(recipe, run_id, machine, per_machine, num_machines, ctx.settings.space_id)

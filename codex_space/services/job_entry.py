@@ -1,6 +1,7 @@
 """Inside a Hugging Face Job: fetch the run from the Hub, train it under an owner of its own, and tell all of it in the log.
 
-It ends only once every upload is over. SIGTERM and a tag beside the run's rows ask it to save and stop.
+It ends only once every upload is over. SIGTERM and a tag beside the run's rows ask it to save and stop, another tag to
+save and go on.
 """
 
 import codecs
@@ -14,16 +15,17 @@ from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError
 from codex_space.core.events import read_events
 from codex_space.core.job_lines import BAR, TOLD, render_line
-from codex_space.hub import fetch
-from codex_space.hub.jobs import asking_tag
+from codex_space.hub import fetch, parents
+from codex_space.hub.jobs import SAVE, STOP, asking_tag
 from codex_space.services import evaluations, from_hub, runs
-from codex_space.services.context import Context
+from codex_space.services.context import Context, renting
 from codex_space.store import checkpoints as checkpoint_rows
 from codex_space.store import evaluations as evaluation_rows
 from codex_space.store.runs import FINAL, Run
 
 LOOK_EVERY_S = 0.2
-ASKED_EVERY_S = 5.0
+ASKED_EVERY_S = 10.0
+"""Each Job asks the Hub 30 times in five minutes, in which an account has a thousand calls."""
 LOG_BYTES = 1 << 20
 CLAIM_TRIES, CLAIM_WAIT_S = 6, 5.0
 
@@ -99,7 +101,7 @@ def run_job(
     except CodexError as error:
         told.event({"t": ctx.clock(), "e": "end", "state": "failed", "reason": str(error)})
         return 1
-    run = _stand_by(ctx, run, told, asked, asking_tag(run_id, attempt, "stop"))
+    run = _stand_by(ctx, run, told, asked, Requests(ctx, repo_id, run_id, attempt))
     failed = [row for row in runs.checkpoints(ctx, run.id) if row.upload == "failed"]
     state, reason = run.state, run.reason
     if failed and state in {"succeeded", "stopped"}:
@@ -110,7 +112,7 @@ def run_job(
 
 
 def take_up(ctx: Context, repo_id: str, run_id: str) -> Run:
-    """Fetch recipe, rows and, where there is one, the newest checkpoint; queue the run to begin or to go on.
+    """Fetch recipe, rows, what it builds on and, where there is one, its newest checkpoint; queue it to begin or to go on.
 
     Raises:
         HubError: It is not there, or cannot be read.
@@ -122,6 +124,7 @@ def take_up(ctx: Context, repo_id: str, run_id: str) -> Run:
     if not fetch.fetch_rows(hub, repo_id, run_id, job.rows):
         raise HubNotFoundError("the rows of this run are not on the Hub", where=fetch.rows_repo(repo_id))
     durable.write_text(job.recipe, recipe_text)
+    parents.fetch_parents(hub, ctx.workspace, parents.read_parents(hub, repo_id, run_id))
     _claim(ctx, repo_id, run_id)
     try:
         found = fetch.fetch_run(hub, repo_id, ctx.workspace, run_id=run_id)
@@ -145,7 +148,37 @@ def _claim(ctx: Context, repo_id: str, run_id: str) -> None:
             return
 
 
-def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, stop_tag: str) -> Run:
+class Requests:
+    """What the control room asks this attempt for, by tags beside the run's rows."""
+
+    def __init__(self, ctx: Context, repo_id: str, run_id: str, attempt: int) -> None:
+        """Ask the Hub nothing yet."""
+        self._ctx, self._rows = ctx, fetch.rows_repo(repo_id)
+        self._tags = {what: asking_tag(run_id, attempt, what) for what in (STOP, SAVE)}
+        self._has_saved = False
+
+    def look(self, run: Run) -> bool:
+        """Pass a wish to save on, and return whether the run is to end; no answer means that it is looked for again."""
+        try:
+            there = self._ctx.hub().tags(self._rows, "dataset")
+            if self._tags[STOP] in there:
+                return True
+            if self._tags[SAVE] in there and run.state == "running":
+                self._save(run)
+        except CodexError as error:
+            _log.info("what %s is asked for is read again: %s", run.id, error)
+        return False
+
+    def _save(self, run: Run) -> None:
+        """Take the wish, then its tag away, so that the next one can be made; one that stays is not granted twice."""
+        if not self._has_saved:
+            runs.save_now(self._ctx, run.id)
+            self._has_saved = True
+        renting(self._ctx.settings).hub().delete_tag(self._rows, self._tags[SAVE])
+        self._has_saved = False
+
+
+def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, requests: Requests) -> Run:
     is_stopping, look_at = False, 0.0
     while True:
         run = runs.show(ctx, run.id)
@@ -155,7 +188,7 @@ def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, stop_t
             return run
         if not is_stopping and ctx.clock() >= look_at:
             look_at = ctx.clock() + ASKED_EVERY_S
-            if asked.is_set() or _is_asked(ctx, run, stop_tag):
+            if asked.is_set() or requests.look(run):
                 is_stopping = True
                 if run.state not in FINAL:
                     runs.stop(ctx, run.id)
@@ -170,10 +203,3 @@ def _left(ctx: Context, run: Run) -> int:
     rows = runs.checkpoints(ctx, run.id)
     waiting = sum(row.upload in {"queued", "uploading"} for row in rows) + evaluations.count_waiting(ctx, run.id)
     return waiting + runs.card_waits(ctx, run)
-
-
-def _is_asked(ctx: Context, run: Run, stop_tag: str) -> bool:
-    try:
-        return stop_tag in ctx.hub().tags(fetch.rows_repo(str(run.repo_id)), "dataset")
-    except CodexError:  # it is looked for again
-        return False

@@ -21,7 +21,7 @@ from codex_space.core.recipe import (
 )
 from codex_space.core.settings import Secret
 from codex_space.core.yaml_text import parse_yaml
-from codex_space.jobs import references, uploads
+from codex_space.jobs import parents, references, uploads
 from codex_space.jobs import resume_point as resume_points
 from codex_space.jobs import tail as tail_of
 from codex_space.services import checks, evaluations, exports, forecast, money
@@ -50,6 +50,7 @@ def submit(
     Raises:
         RecipeError: The text is wrong, or holds a secret.
         RunError: It builds on a run that is not there.
+        ModelError: A Job cannot read what it would build on.
         DataError: A dataset it names is not there.
         HubError: The model cannot be read, or the target repository not written.
         EvaluationError: The server it names may not be asked from here, or its key cannot reach the worker.
@@ -66,6 +67,10 @@ def submit(
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     checks.require_job(ctx, recipe)
+    if (
+        recipe.launch.where != "local"
+    ):  # what a Job builds on must not change before it starts, nor between its attempts
+        recipe = references.pinned(recipe, parents.pin(ctx.db, recipe))
     now = ctx.clock()
     kind = str(getattr(recipe, "kind", ""))
     run_id, job = _make_folder(ctx, kind, now)
@@ -147,7 +152,7 @@ def cancel(ctx: Context, run_id: str) -> None:
 
 
 def save_now(ctx: Context, run_id: str) -> None:
-    """Ask a run for a checkpoint without ending it.
+    """Ask a run for a checkpoint without ending it; a Job hears of it within 20 seconds.
 
     Raises:
         RunError: The run is not training.
@@ -155,8 +160,6 @@ def save_now(ctx: Context, run_id: str) -> None:
     run = show(ctx, run_id)
     if run.state != "running":
         raise RunError("only a run that is training can save a checkpoint", where=run_id)
-    if run.place != "local":
-        raise RunError("a Job saves when its recipe says so", where=run_id, cure="Stop it: it saves first.")
     _add_wish(ctx, show(ctx, run_id), "save")
 
 

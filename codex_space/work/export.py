@@ -89,6 +89,9 @@ def run(attempt: Attempt) -> None:
     source, where = _locate(attempt, recipe)
     adapter = Path(source) if models.is_adapter(source) else None
     base = _local(attempt, models.base_of(adapter)) if adapter else Path(source)
+    if adapter and models.is_adapter(str(base)):
+        cure = "Export the run on the machine that trained it, or train it here."
+        raise ModelError("this adapter lies on a merged model that is not on this machine", where=where, cure=cure)
     _require_family(base)
     weights = quants.read_weights(base)
     noted = sources.read(attempt.job).model

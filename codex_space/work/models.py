@@ -3,6 +3,7 @@
 Only safetensors weights are loaded, and no code that comes with a model is run.
 """
 
+import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -39,6 +40,7 @@ from codex_space.work.failures import explain, is_disk_full
 from codex_space.work.tokenizer import make_bytes
 
 FRESH_TINY = "fresh:tiny"
+_RUN_STEP = re.compile(r"run:([\w-]+)@step-(\d+)")
 _LAST_OF_A_BLOCK = ("o_proj.weight", "down_proj.weight", "c_proj.weight")
 """Matrices whose output is added to what goes on through the layers."""
 
@@ -425,13 +427,12 @@ def base_of(adapter: Path, *, scores: bool = False) -> str:
     ref = str(config.get("base_model_name_or_path", ""))
     if not ref.startswith(("fresh:", "run:")):
         return ref
-    path = adapter.parent / "base"
+    path, cure = adapter.parent / "base", "Train again: the run's folder should hold it."
+    if not path.is_dir() and (found := _RUN_STEP.fullmatch(ref)):  # the adapter alone came from another machine
+        path = adapter.parent.parent / found[1] / f"checkpoint-{found[2]}"
+        cure = f"Bring it back, on Runs or by `codex-space runs fetch {found[1]} {found[2]}`."
     if not path.is_dir():
-        raise ModelError(
-            "the base of this adapter is not on this machine",
-            where=ref,
-            cure="Train again: the run's folder should hold it.",
-        )
+        raise ModelError("the base of this adapter is not on this machine", where=ref, cure=cure)
     return str(path)
 
 

@@ -1,6 +1,7 @@
 """Runs on Hugging Face Jobs: the test Hub really executes what a Job is started with."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -8,10 +9,12 @@ import time
 
 import pytest
 
+from codex_space.core.errors import HubAuthError, HubNotFoundError
 from codex_space.core.paths import JobDir
 from codex_space.core.settings import read_settings
 from codex_space.core.sweep import expand
 from codex_space.hub.fetch import rows_repo
+from codex_space.hub.jobs import SAVE, STOP, asking_tag
 from codex_space.services import jobs, runs
 from codex_space.services.context import open_context
 from codex_space.store import evaluations, metrics
@@ -154,6 +157,37 @@ def test_a_cancelled_job_ends_at_once_and_what_it_pushed_is_gone_on_from(hub, co
     assert (last.step, last.upload) == (run.step, "uploaded")
     assert run.step > kept
     assert not [tag for tag in hub.repo(rows_repo("ada/model"), "datasets")["tags"] if "stop" in tag]
+
+
+def test_a_job_saves_when_asked_and_listens_to_nobody_else(hub, control_room):
+    ctx, rows = control_room(), rows_repo("ada/model")
+    recipe = ON_JOBS.replace("max_steps: 24", "max_steps: 4000").replace("every_steps: 6", "every_steps: 4000")
+    run = runs.submit(ctx, recipe + TO_HUB)
+    until_seen(ctx, run.id, lambda run: run.step > 2)
+    head = hub.repo(rows, "datasets")["heads"]["main"]
+    for is_private, tokens in ((True, ("hf_other", "hf_read", None)), (False, ("hf_other", "hf_read"))):
+        hub.repo(rows, "datasets")["private"] = is_private
+        for token, what in itertools.product(tokens, (STOP, SAVE)):
+            with pytest.raises((HubAuthError, HubNotFoundError)):
+                hub.client(token).set_tag(rows, asking_tag(run.id, 1, what), head, "dataset")
+    hub.repo(rows, "datasets")["private"] = True
+    own = hub.state.make_repo("datasets", "bob/model-rows")  # what he may write is of his own
+    for what in (STOP, SAVE):
+        hub.client("hf_other").set_tag("bob/model-rows", asking_tag(run.id, 1, what), own["heads"]["main"], "dataset")
+    looks = len(hub.asked(f"/api/datasets/{rows}/refs", "GET"))
+    until_seen(ctx, run.id, lambda _: len(hub.asked(f"/api/datasets/{rows}/refs", "GET")) > looks + 1)
+    assert not runs.checkpoints(ctx, run.id)
+    step = runs.show(ctx, run.id).step
+    for uploads in (["uploaded"], ["uploaded", "uploaded"]):
+        runs.save_now(ctx, run.id)
+        until_seen(ctx, run.id, lambda _, there=uploads: [row.upload for row in runs.checkpoints(ctx, run.id)] == there)
+        until(lambda: asking_tag(run.id, 1, SAVE) not in hub.repo(rows, "datasets")["tags"])
+    first, second = (row.step for row in runs.checkpoints(ctx, run.id))
+    assert step < first < second < 4000
+    assert runs.show(ctx, run.id).state == "running"
+    runs.cancel(ctx, run.id)
+    assert ended(ctx, run.id).state == "stopped"
+    assert {f"step-{first}", f"step-{second}"} <= set(hub.repo("ada/model")["tags"])
 
 
 def test_a_sweep_trains_in_parallel_beside_a_run_of_this_machine(hub, control_room):

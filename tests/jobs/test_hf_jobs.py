@@ -265,6 +265,47 @@ def test_stop_leaves_a_tag_and_cancels_only_what_does_not_listen(room):
     assert f"{run_id}-1-stop" not in tags
 
 
+@pytest.mark.parametrize("fault", [{}, {"status": 503, "times": 2}])
+def test_a_wish_to_save_becomes_a_tag_whatever_happens_in_between(room, fault):
+    room.hub.state.jobs.instead = says(EVENTS[:3], "time.sleep(30)")
+    run_id = room.submit()
+    room.until(lambda: room.read(run_id).step == 1)
+    request = room.workspace.job(run_id).save_request
+    if fault:
+        room.hub.fail("/tag/", method="POST", **fault)
+    request.touch()  # what the supervisor does with a wish
+    room.restart()
+    tags, tag = room.hub.repo("ada/there-rows", "datasets")["tags"], f"{run_id}-1-save"
+    room.until(lambda: tag in tags, 2.0)
+    room.until(lambda: not request.exists())
+    assert [job.stage for job in room.hub.state.jobs.jobs.values()] == ["RUNNING"]
+    room.intend(run_id, "cancel")
+    room.ended(run_id)
+    assert tag not in tags  # nobody was there to take it
+
+
+def test_a_wish_to_save_that_comes_too_late_is_forgotten(room):
+    room.hub.state.jobs.instead = says(EVENTS)
+    run_id = room.submit()
+    room.until(lambda: room.job(run_id) is not None)
+    room.intend(run_id, "cancel")
+    room.workspace.job(run_id).save_request.touch()
+    room.ended(run_id)
+    assert not room.workspace.job(run_id).save_request.exists()
+    assert not [tag for tag in room.hub.repo("ada/there-rows", "datasets")["tags"] if "save" in tag]
+
+
+def test_many_jobs_are_asked_of_less_often(room):
+    room.hub.state.jobs.instead = says(EVENTS[:3], "time.sleep(60)")
+    ids = [room.submit() for _ in range(6)]
+    room.until(lambda: [room.read(run_id).state for run_id in ids].count("running") == 6)
+    room.hub.state.requests.clear()
+    for _ in range(180):
+        room.now += 0.5
+        room.jobs.step(room.now)
+    assert 30 * 0.8 <= len(room.hub.asked("/api/jobs/ada/", "GET")) <= 66  # in 90 s, where 6 Jobs every 3 s are 180
+
+
 def test_only_so_many_at_once(room):
     room.most = 2
     room.restart()

@@ -2,12 +2,12 @@
 
 import pytest
 
-from codex_space.core.errors import CodexError, RunError
+from codex_space.core.errors import CodexError, ModelError, RunError
 from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import read_settings
 from codex_space.services import checks, jobs
 from codex_space.services.context import open_context
-from codex_space.store import hub_jobs
+from codex_space.store import checkpoints, hub_jobs
 from codex_space.store import runs as run_rows
 
 RECIPE = """
@@ -44,7 +44,8 @@ def test_a_recipe_that_a_job_can_train_passes(room):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (("'fresh:tiny'", "'run:20261121-001530-sft-k3f9'"), "on this one alone"),
+        (("'fresh:tiny'", "'run:20261121-001530-sft-k3f9'"), "20261121-001530-sft-k3f9"),
+        (("'fresh:tiny'", "'/tmp'"), "on this one alone"),
         (("l4x1", "l4x9"), "l4x1"),
         (("l4x1", "l4x1, num_processes: 4"), "has 1"),
     ],
@@ -52,6 +53,31 @@ def test_a_recipe_that_a_job_can_train_passes(room):
 def test_what_would_only_fail_there_is_refused_here(room, change, said):
     with pytest.raises(CodexError, match=said):
         checks.require_job(room, parse_recipe(RECIPE.replace(*change)))
+
+
+@pytest.mark.parametrize(
+    ("state", "repo_id", "upload", "ref", "said", "cure"),
+    [
+        ("running", "ada/base", "uploaded", "", "has not ended", "@step-10"),
+        ("succeeded", "ada/base", "queued", "", "its upload waits", "Train this one here"),
+        ("succeeded", "ada/base", "uploading", "@step-10", "is being uploaded", "Train this one here"),
+        ("succeeded", "ada/base", "failed", "", r"has failed \(403: no\)", "Train this one here"),
+        ("succeeded", None, "none", "", "without hub.repo_id", "Train this one here"),
+        ("succeeded", "ada/base", "uploaded", "@step-11", "no such checkpoint", "@step-10"),
+    ],
+)
+def test_a_base_that_no_job_could_read_is_refused_with_a_cure(room, state, repo_id, upload, ref, said, cure):
+    parent = insert(room, repo_id=repo_id)
+    for each in ("preflight", "running", state):
+        if run_rows.read_run(room.db, parent.id).state != each:
+            run_rows.change_state(room.db, parent.id, each, now=2.0)
+    checkpoints.add_checkpoint(room.db, parent.id, 10, created_at=2.0, size_bytes=1, metrics={}, upload="none")
+    error, commit = ("403: no" if upload == "failed" else ""), ("c" * 40 if upload == "uploaded" else None)
+    checkpoints.set_upload(room.db, parent.id, 10, upload, error=error, commit_id=commit)
+    recipe = RECIPE.replace("'fresh:tiny'", f"'run:{parent.id}{ref}'").replace("ada/there", "ada/other")
+    with pytest.raises(ModelError, match=said) as refused:
+        checks.require_job(room, parse_recipe(recipe))
+    assert cure in refused.value.cure
 
 
 def test_two_runs_never_push_to_one_repository_at_once(room):

@@ -90,11 +90,10 @@ def choices_of(found: Iterable[Run], leave_out: str = "") -> list[tuple[str, str
 
 
 def _save(run: Run) -> Action:
-    if run.place != "local":
-        return Action(False, "a Job saves when its recipe says so; Stop saves too")
     if run.state != "running":
         return Action(False, "only a run that is training can save")
-    return Action(True, "Writes a checkpoint and trains on")
+    heard = "" if run.place == "local" else "; a Job hears of it within 20 seconds"
+    return Action(True, f"Writes a checkpoint and trains on{heard}")
 
 
 def _stop(run: Run, over: str, stopping: str) -> Action:

@@ -1,0 +1,99 @@
+"""The checkpoints of other runs that a run builds on: noted by repository and commit beside its rows, fetched where it trains.
+
+Covered: a note that is none, or speaks of what is no run, repository or commit; a repository that holds another
+checkpoint there than is meant; bytes that are not those that were saved.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from codex_space.core.errors import HubError, HubNotFoundError
+from codex_space.core.hub_names import looks_like_repo_id
+from codex_space.core.paths import Workspace
+from codex_space.hub.client import Hub
+from codex_space.hub.fetch import RemoteCheckpoint, fetch_checkpoint, read_checkpoint, rows_repo
+from codex_space.hub.manifest import RESUME_PREFIX
+
+FILE = "parents.json"
+MAX_PARENTS = 16
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Parent:
+    """One checkpoint."""
+
+    run_id: str
+    step: int
+    repo_id: str
+    commit_id: str
+
+
+def render(parents: Sequence[Parent]) -> str:
+    """Return the note."""
+    return json.dumps([asdict(parent) for parent in parents], indent=1)
+
+
+def parse(text: str, where: str) -> list[Parent]:
+    """Read a note with care: it also comes from the Hub.
+
+    Raises:
+        HubError: It is none.
+    """
+    try:
+        rows: Any = json.loads(text)
+        found = [
+            Parent(str(row["run_id"]), int(row["step"]), str(row["repo_id"]), str(row["commit_id"])) for row in rows
+        ]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise HubError(f"{FILE} does not say what the run builds on", where=where, cure="Submit it again.") from error
+    sane = all(looks_like_repo_id(one.repo_id) and _COMMIT.fullmatch(one.commit_id) and one.step >= 0 for one in found)
+    if not sane or len(found) > MAX_PARENTS:
+        raise HubError(f"{FILE} names what is no checkpoint on the Hub", where=where, cure="Submit the run again.")
+    return found
+
+
+def read_parents(hub: Hub, repo_id: str, run_id: str) -> list[Parent]:
+    """Return what was noted beside a run's rows, nothing where it builds on no other run.
+
+    Raises:
+        HubError: It cannot be read.
+    """
+    source = rows_repo(repo_id)
+    commit = hub.tags(source, "dataset").get(run_id)
+    try:
+        return parse(hub.read_text(source, FILE, commit, "dataset"), source) if commit else []
+    except HubNotFoundError:
+        return []
+
+
+def fetch_parents(hub: Hub, workspace: Workspace, parents: Sequence[Parent]) -> None:
+    """Download each checkpoint, without its resume state, to where its run would have it here.
+
+    Raises:
+        HubError: It is not there, or another one.
+        RunError: A run id is none.
+        WorkspaceError: Not enough disk space.
+    """
+    for parent in parents:
+        target = workspace.job(parent.run_id).checkpoint(parent.step)
+        remote = require_checkpoint(hub, parent)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        weights = {path: file for path, file in remote.files.items() if not path.startswith(RESUME_PREFIX)}
+        fetch_checkpoint(hub, parent.repo_id, replace(remote, files=weights), target)
+
+
+def require_checkpoint(hub: Hub, parent: Parent) -> RemoteCheckpoint:
+    """Return the checkpoint at that commit.
+
+    Raises:
+        HubError: It is not there, or another one.
+    """
+    remote = read_checkpoint(hub, parent.repo_id, parent.commit_id)
+    if remote is None or (remote.manifest.run_id, remote.manifest.step) != (parent.run_id, parent.step):
+        what = f"what lies there is not step {parent.step:,} of {parent.run_id}"
+        raise HubError(what, where=parent.repo_id, cure="Choose another step of the run it builds on.")
+    return remote
