@@ -22,7 +22,8 @@ from typing import IO, Any, cast
 from codex_space.core.errors import WorkspaceError
 from codex_space.core.paths import Workspace
 from codex_space.services.context import Context
-from codex_space.store import runs
+from codex_space.services.signed_out import SINCE
+from codex_space.store import facts, runs
 from codex_space.store.checkpoints import list_checkpoints
 from codex_space.store.db import Database
 
@@ -97,6 +98,7 @@ def restore(source: Path, workspace: Workspace) -> dict[str, Any]:
         with contextlib.closing(Database.open(staging / workspace.database.name)) as db:
             _require_plain_database(db, source)
             num_runs = runs.count_runs(db)
+            facts.forget(db, SINCE)
         Workspace(staging).make()
         if root.is_dir():
             root.rmdir()

@@ -17,6 +17,7 @@ from codex_space.jobs.grader import Grader
 from codex_space.jobs.hf_jobs import HubJobs
 from codex_space.jobs.hf_start import Renting
 from codex_space.jobs.leaving import Leaving
+from codex_space.jobs.ledger import Ledger
 from codex_space.jobs.notices import Notices
 from codex_space.jobs.owner import Owner, Steps, is_owned
 from codex_space.jobs.spending import Spending
@@ -143,6 +144,7 @@ def open_context(settings: Settings, clock: Callable[[], float], *, own: bool) -
             others={
                 "after": after,
                 "spending": spending,
+                "ledger": Ledger(db, lambda: make_hub(settings), settings),
                 "leaving": leaving,
                 "notices": notices,
                 "disk": disk,

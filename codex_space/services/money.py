@@ -14,6 +14,7 @@ import psutil
 
 from codex_space.core.actor import May, acting
 from codex_space.core.errors import RecipeError
+from codex_space.jobs.ledger import Ledger
 from codex_space.services.context import Context
 from codex_space.store import costs
 
@@ -66,14 +67,28 @@ def require_money(ctx: Context) -> None:
     """Refuse a run that the month's cap would stop at once.
 
     Raises:
-        RecipeError: The cap is reached.
+        RecipeError: The cap is reached, or it is not known how much of it an earlier container has spent.
     """
+    if ctx.settings.monthly_cap_usd is not None:
+        _require_known(ctx)
     found = read(ctx)
     if found.cap_usd is not None and found.month_usd >= found.cap_usd:
         raise RecipeError(
             f"${found.month_usd:,.2f} are spent this month, and the cap is ${found.cap_usd:,.2f}",
             where="CODEX_SPACE_MONTHLY_CAP_USD",
             cure="Raise it in the Space's settings, or wait for the next month.",
+        )
+
+
+def _require_known(ctx: Context) -> None:
+    ledger = Ledger(ctx.db, ctx.hub, ctx.settings)
+    if not ledger.is_read():
+        ledger.step(ctx.clock())
+    if not ledger.is_read():
+        raise RecipeError(
+            "what this Space has spent before its disk was lost is not known: the Hub does not say it",
+            where="CODEX_SPACE_MONTHLY_CAP_USD",
+            cure="Try again in a minute; the log says why.",
         )
 
 

@@ -1,5 +1,6 @@
 """What runs have cost on machines that are paid for, by run and month."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -7,6 +8,8 @@ from codex_space.store.db import Database
 
 IDLE = ""
 """In place of a run's id: the machine was on and trained nothing."""
+Sums = Mapping[tuple[str, str], tuple[float, float]]
+"""(run id, month) -> (seconds, US dollars)."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +30,67 @@ def month_of(at: float) -> str:
 def add(db: Database, run_id: str, *, at: float, seconds: float, usd: float) -> None:
     """Add some seconds to a run's account."""
     with db.transaction() as cursor:
-        cursor.execute(
-            "INSERT INTO costs (run_id, month, seconds, usd) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (run_id, month) DO UPDATE SET seconds = seconds + excluded.seconds, usd = usd + excluded.usd",
-            (run_id, month_of(at), seconds, usd),
-        )
+        cursor.execute(_ADD, (run_id, month_of(at), seconds, usd))
 
 
 def by_run(db: Database, run_ids: tuple[str, ...]) -> dict[str, float]:
     """Return US dollars by run, of this machine and of Jobs, for those that have cost anything."""
     marks = ",".join("?" * len(run_ids))
-    sql = (
-        f"SELECT run_id, sum(usd) AS usd FROM (SELECT run_id, usd FROM costs UNION ALL {_JOBS})"  # noqa: S608  # our own
-        f" WHERE run_id IN ({marks}) GROUP BY run_id"
-    )
+    sql = f"SELECT run_id, sum(usd) AS usd FROM ({_ALL}) WHERE run_id IN ({marks}) GROUP BY run_id"  # noqa: S608  # our own
     return {str(row["run_id"]): float(row["usd"]) for row in db.query(sql, run_ids) if row["usd"]}
 
 
 def of_month(db: Database, month: str) -> float:
     """Return US dollars spent in a month: runs, Jobs, and a machine that was on without any."""
-    sql = f"SELECT coalesce(sum(usd), 0) AS usd FROM (SELECT usd, month FROM costs UNION ALL {_JOBS_BY_MONTH}) WHERE month = ?"  # noqa: S608  # our own
+    sql = f"SELECT coalesce(sum(usd), 0) AS usd FROM ({_ALL}) WHERE month = ?"  # noqa: S608  # our own
     return float(db.query(sql, (month,))[0]["usd"])
 
 
 def months(db: Database) -> dict[str, float]:
     """Return US dollars by month, newest first."""
-    sql = f"SELECT month, sum(usd) AS usd FROM (SELECT usd, month FROM costs UNION ALL {_JOBS_BY_MONTH}) GROUP BY month ORDER BY month DESC"  # noqa: S608  # our own
+    sql = f"SELECT month, sum(usd) AS usd FROM ({_ALL}) GROUP BY month ORDER BY month DESC"  # noqa: S608  # our own
     return {str(row["month"]): float(row["usd"]) for row in db.query(sql)}
 
 
-_JOB_USD = "coalesce(usd_per_hour, 0) * running_s / 3600 AS usd"
-_JOBS = f"SELECT run_id, {_JOB_USD} FROM hub_jobs"  # noqa: S608  # our own
-_JOBS_BY_MONTH = f"SELECT {_JOB_USD}, strftime('%Y-%m', created_at, 'unixepoch') AS month FROM hub_jobs"  # noqa: S608  # our own
+def own(db: Database) -> Sums:
+    """Return what this very database has counted."""
+    sql = f"SELECT run_id, month, sum(seconds) AS seconds, sum(usd) AS usd FROM ({_OWN}) GROUP BY run_id, month"  # noqa: S608  # our own
+    rows = db.query(sql)
+    return {(row["run_id"], row["month"]): (round(row["seconds"], 1), round(row["usd"], 6)) for row in rows}
+
+
+def count_earlier(db: Database, part: str, sums: Sums) -> None:
+    """Count what another database has counted before, in the place of what it was known to have."""
+    rows = [(part, *key, *value) for key, value in sums.items()]
+    with db.transaction() as cursor:
+        cursor.executemany("INSERT OR REPLACE INTO earlier_costs VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def catch_up(db: Database, sums: Sums) -> None:
+    """Add what this database once had counted, and no longer knows of."""
+    known = own(db)
+    with db.transaction() as cursor:
+        for key, (seconds, usd) in sums.items():
+            known_s, known_usd = known.get(key, (0.0, 0.0))
+            if usd > known_usd:
+                cursor.execute(_ADD, (*key, max(0.0, seconds - known_s), usd - known_usd))
+
+
+def settle_jobs(db: Database, run_id: str) -> None:
+    """Write down what the Jobs of a run have cost as spent, before their rows go with it."""
+    with db.transaction() as cursor:
+        cursor.execute(f"{_ADD_FROM} {_JOBS} WHERE run_id = ?{_ON_CONFLICT}", (run_id,))
+        cursor.execute("DELETE FROM hub_jobs WHERE run_id = ?", (run_id,))
+
+
+_JOBS = (
+    "SELECT run_id, strftime('%Y-%m', created_at, 'unixepoch') AS month, running_s AS seconds,"
+    " coalesce(usd_per_hour, 0) * running_s / 3600 AS usd FROM hub_jobs"
+)
+_OWN = f"SELECT run_id, month, seconds, usd FROM costs UNION ALL {_JOBS}"  # noqa: S608  # our own
+_ALL = f"{_OWN} UNION ALL SELECT run_id, month, seconds, usd FROM earlier_costs"  # noqa: S608  # our own
+_ADD_FROM = "INSERT INTO costs (run_id, month, seconds, usd)"
+_ON_CONFLICT = (
+    " ON CONFLICT (run_id, month) DO UPDATE SET seconds = seconds + excluded.seconds, usd = usd + excluded.usd"
+)
+_ADD = f"{_ADD_FROM} VALUES (?, ?, ?, ?){_ON_CONFLICT}"

@@ -188,4 +188,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         " WHERE runs.state IN ('succeeded', 'failed', 'stopped', 'lost')",
     ),
     ("CREATE TABLE ended_sessions (key TEXT PRIMARY KEY, over_at REAL NOT NULL) STRICT, WITHOUT ROWID",),
+    (
+        "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        """
+        CREATE TABLE earlier_costs (
+            part TEXT NOT NULL,
+            run_id TEXT NOT NULL,
+            month TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            usd REAL NOT NULL,
+            PRIMARY KEY (part, run_id, month)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

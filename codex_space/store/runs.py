@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from codex_space.core.errors import RunError
+from codex_space.store import costs
 from codex_space.store.db import Database, Value
 
 ALLOWED: dict[str, frozenset[str]] = {
@@ -236,7 +237,8 @@ def rename_run(db: Database, run_id: str, name: str) -> None:
 
 
 def delete_run(db: Database, run_id: str) -> None:
-    """Remove a run and everything that hangs on it: points, checkpoints, wishes."""
+    """Remove a run and everything that hangs on it: points, checkpoints, wishes; what it has cost stays spent."""
+    costs.settle_jobs(db, run_id)
     with db.transaction() as cursor:
         cursor.execute("DELETE FROM runs WHERE id = ?", (run_id,))
 

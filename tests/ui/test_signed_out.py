@@ -1,9 +1,13 @@
 """Signing out ends the sign-in on the server, for every copy of its cookie; no other site can do it for a person."""
 
+import contextlib
+import time
+
 import pytest
 
 from codex_space.services.signed_out import NEVER, SignedOut
 from codex_space.store import ended_sessions
+from codex_space.store.db import Database
 from tests.fakes.space import OWNER, Person, open_space  # noqa: F401  # the fixture
 
 
@@ -55,6 +59,43 @@ def test_it_holds_after_a_restart_of_the_page(open_space, tmp_path):  # noqa: F8
     ended.cookie, going.cookie = cookies
     assert going.me()["acts"]
     assert ended.me() == 401
+
+
+def test_a_disk_that_is_lost_forgets_who_signed_out_so_all_sign_in_once_more(open_space, tmp_path):  # noqa: F811
+    space = open_space(CODEX_SPACE_HOME=str(tmp_path / "first"))
+    ended, going = space.person(OWNER), space.person(OWNER)
+    cookies, tokens = (ended.cookie, going.cookie), space.provider.given[-2:]
+    leave(ended)
+    space.close()
+    second = int(time.time())
+    while int(time.time()) == second:  # sign-ins are told apart by the second
+        time.sleep(0.01)
+    space = open_space(CODEX_SPACE_HOME=str(tmp_path / "second"))
+    space.hub.state.users |= {token: {**OWNER, "role": "oauth"} for token in tokens}
+    for cookie in cookies:
+        person = space.person()
+        person.cookie = cookie
+        assert person.me() == 401
+    assert space.person(OWNER).me()["acts"]
+
+
+@pytest.mark.parametrize(
+    ("info", "is_refused"),
+    [
+        ({"expires_at": 999, "expires_in": 500}, True),
+        ({"expires_at": 1600, "expires_in": 500}, False),
+        ({"userinfo": {"iat": 999}}, True),
+        ({"userinfo": {"iat": 1001}}, False),
+        ({"expires_at": "x", "userinfo": 7}, False),
+        ({}, False),
+    ],
+)
+def test_a_sign_in_older_than_the_database_is_refused(workspace, info, is_refused):
+    with contextlib.closing(Database.open(workspace.database)) as db:
+        assert SignedOut(db, lambda: 1000.9).has({"oauth_info": info}) is is_refused
+        assert SignedOut(db, lambda: 5000.0).has({"oauth_info": info}) is is_refused, (
+            "it is the first start that counts"
+        )
 
 
 @pytest.mark.parametrize(
