@@ -409,6 +409,8 @@ def _offer(export: Export, tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _write_companions(export: Export, tokenizer: PreTrainedTokenizerBase, offered: list[dict[str, Any]]) -> None:
     recipe, turns = export.recipe, templates.take_apart(tokenizer) if tokenizer.chat_template else None
+    if turns and reference.adds(tokenizer)[0]:
+        turns = turns.without_begin(str(tokenizer.bos_token))
     stop = (
         tokenizer.convert_ids_to_tokens(templates.stop_id(tokenizer))
         if tokenizer.chat_template

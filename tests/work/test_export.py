@@ -14,7 +14,7 @@ from peft import LoraConfig, get_peft_model
 from codex_space.core import durable
 from codex_space.core.errors import ModelError, TrainingError
 from codex_space.core.export_tools import find_converter
-from codex_space.work import convert, export, importance, merge, models
+from codex_space.work import convert, export, importance, merge, models, templates
 from codex_space.work.attempt import StopFlag, read_attempt
 from codex_space.work.corpus import strings
 from tests.work.conftest import make_folder, wait_until
@@ -119,6 +119,19 @@ def test_types_and_their_companions_come_from_one_conversion(made, tmp_path):
     assert [event["step"] for event in job.said("log")] == sorted(event["step"] for event in job.said("log"))
     assert job.said("log")[-1]["step"] == 100
     assert not (job.dir.root / "cache" / "reference").exists()
+
+
+def test_ollamas_template_leaves_out_the_begin_token_that_ollama_adds(tmp_path):
+    tokenizer = make_tokenizer(bos=True, template="{{ bos_token }}" + CHATML)
+    make_model(tmp_path / "model", "llama", tokenizer)
+    job, code, _ = run_export(tmp_path, tmp_path / "model")
+    assert code == 0, job.sentence
+    found = (job.dir.export / "template").read_text()
+    assert "<s>" not in found
+    chat = [{"role": "user", "content": "hello"}]
+    shown = templates.take_apart(tokenizer).without_begin("<s>").render(chat)
+    told = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert tokenizer(shown)["input_ids"] == tokenizer(told, add_special_tokens=False)["input_ids"]
 
 
 def plant_rope(folder):
