@@ -10,7 +10,7 @@ from typing import Any
 from codex_space.core.errors import GradeError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
-from codex_space.grade import benchmarks, library
+from codex_space.grade import benchmarks
 from codex_space.grade.problems import Benchmark, Problem, load_problems
 from codex_space.grade.reference import references
 from codex_space.grade.samples import Sample, read_samples
@@ -23,13 +23,20 @@ def grade(args: argparse.Namespace) -> int:
     """Grade samples made elsewhere; print scores, with --json verdicts too."""
     benchmark = benchmarks.find(args.benchmark)
     folder = Workspace(read_settings(workspace=args.workspace).workspace).benchmarks
-    file: Path = args.problems or library.find(benchmark.name).file(folder)
+    file: Path = args.problems or _cached(benchmark, folder)
     if not file.is_file() and args.problems is None:
         raise GradeError(f"{benchmark.name} needs --problems", cure=f"It reads {benchmark.files}.")
+    sys.setswitchinterval(0.0005)  # one thread parses megabytes; those that serve the sandbox have short turns and many
     with ThreadPoolExecutor(1) as beside:
         reading = beside.submit(_read, benchmark, file, args.samples)
         with Sandbox(args.workers) as sandbox:
             return _grade(args, benchmark, *reading.result(), sandbox, folder)
+
+
+def _cached(benchmark: Benchmark, folder: Path) -> Path:
+    from codex_space.grade import library  # noqa: PLC0415  # it reads recipes, whose import takes a tenth of a second
+
+    return library.find(benchmark.name).file(folder)
 
 
 def _read(benchmark: Benchmark, file: Path, samples: Path) -> tuple[list[Problem], list[Sample]]:

@@ -69,6 +69,27 @@ def main(job: int, answers: int, calls: int, verdict: int) -> None:
     os._exit(0)
 
 
+def warm_up() -> None:
+    """Judge the answers of a program of ours."""
+    answers, calls = os.pipe(), os.open(os.devnull, os.O_WRONLY)
+    told = {b"p": str(os.getpid()).encode(), b"r": b"", b"v": b'[1]\n"b"'}
+    wire.write_all(answers[1], b"".join(wire.frame(kind, payload) for kind, payload in told.items()))
+    os.close(answers[1])
+    limits = {"call_cpu_s": 1e6, "total_cpu_s": 1e6, "load_cpu_s": 1e6, "wall_factor": 1.0}
+    suite = {
+        "kind": "cases",
+        "calls": '[[[1]],["a"]]',
+        "expected": ["[1]", '"a"'],
+        "slow": {},
+        "oracle": "",
+        "atol": 0.0,
+        "canonical": "",
+    }
+    json.dumps(_judged({**suite, "names": ["f"], "live": False, "limits": limits}, _Line(answers[0], calls)))
+    os.close(answers[0])
+    os.close(calls)
+
+
 def _judged(suite: dict[str, Any], line: "_Line") -> dict[str, Any]:
     progress, began = {"passed": 0}, time.monotonic()
     try:

@@ -50,16 +50,17 @@ def drop_privileges() -> None:
     _checked(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0), "undumpable")
 
 
+def limit_files() -> None:
+    """Bound what no job has more of, before the fork: no files written, no core, 32 descriptors."""
+    _limit({resource.RLIMIT_FSIZE: 0, resource.RLIMIT_NOFILE: 32, resource.RLIMIT_CORE: 0, resource.RLIMIT_MEMLOCK: 0})
+
+
 def limit_resources(memory_bytes: int, cpu_s: int) -> None:
-    """Bound address space and CPU seconds; no files written, no core, 32 descriptors."""
-    limits = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: cpu_s,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_NOFILE: 32,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-    }
+    """Bound address space and CPU seconds."""
+    _limit({resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CPU: cpu_s})
+
+
+def _limit(limits: dict[int, int]) -> None:
     for kind, wanted in limits.items():
         hard = resource.getrlimit(kind)[1]
         value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

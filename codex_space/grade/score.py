@@ -1,5 +1,6 @@
 """From samples to pass@1: canaries first, then every sample in the sandbox, then the unbiased estimate."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Job, Sandbox, Verdict
 from codex_space.grade.statistics import pass_rate
 
+_LOOP = re.compile(r"^([ \t]*)(?:async )?(?:for|while)\b", re.MULTILINE)
 CANARIES = 6
 CANARY_CPU_S = 0.3
 """Canaries are taken from the problems whose canonical solution is quicker."""
@@ -50,15 +52,18 @@ def grade_samples(
     sandbox: Sandbox,
     on_verdict: Callable[[Verdict], None] = lambda _: None,
 ) -> Report:
-    """Grade every sample, after the canaries; those whose canonical solution is slowest first, so that no core is idle at the end.
+    """Grade every sample, after the canaries; those likely to take longest first, so that no core is idle at the end.
 
     Raises:
         GradeError: A canary came out wrong.
     """
     run_canaries(problems, known, sandbox)
     verdicts = {}
-    slowest_first = sorted(samples, key=lambda sample: -sum(each.cpu_s for each in known[sample.task_id].values()))
-    for verdict in sandbox.grade(jobs_of(problems, slowest_first, known)):
+
+    def likely(sample: Sample) -> tuple[int, float]:
+        return _loops(sample.programs[-1]), sum(each.cpu_s for each in known[sample.task_id].values())
+
+    for verdict in sandbox.grade(jobs_of(problems, sorted(samples, key=likely, reverse=True), known)):
         verdicts[verdict.job_id] = verdict
         on_verdict(verdict)
     live = tuple(problem.task_id for problem in problems if any(tests.live for tests in problem.tests))
@@ -93,6 +98,18 @@ def run_canaries(problems: list[Problem], known: References, sandbox: Sandbox) -
             where=", ".join(wrong[:3]),
             cure="Canonical solutions must pass and the empty program fail; try again on a machine that is less busy.",
         )
+
+
+def _loops(program: str) -> int:
+    """Return how deep loops stand inside loops, by their indentation: what takes long where the canonical solution does not."""
+    inside, deepest = list[int](), 0
+    for line in _LOOP.finditer(program):
+        indent = len(line[1].expandtabs())
+        while inside and indent <= inside[-1]:
+            inside.pop()
+        inside.append(indent)
+        deepest = max(deepest, len(inside))
+    return deepest
 
 
 def _job(problem: Problem, job_id: str, programs: tuple[str, ...], known: References) -> Job:

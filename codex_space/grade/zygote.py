@@ -11,6 +11,7 @@ the zygote does; its exit status and use of CPU and memory are those the kernel 
 import contextlib
 import gc
 import importlib
+import io
 import json
 import os
 import select
@@ -26,6 +27,8 @@ from codex_space.grade import judge, lockdown, solver  # noqa: E402  # no site-p
 sys.path.remove(ROOT)
 
 MAX_REQUEST_BYTES, MAX_DESCRIPTORS = 4096, 4
+WARM_UP_TIMES = 20
+"""The interpreter rewrites code that has run about ten times."""
 ROLES = {"judge": judge.main, "solver": solver.main}
 # What nearly every program imports is loaded before the fork, and what needs a shared library from outside the standard
 # library's folder; each page more makes each fork slower (`threading` alone, by what it does after a fork, half as slow again).
@@ -48,6 +51,8 @@ def main(role: str, level: str) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
+    sys.stdin, sys.stdout = io.StringIO(), open(1, "w", closefd=False)  # noqa: SIM115  # for the life of the children
+    sys.stderr = sys.stdout
     try:
         _lock(level)
     except OSError as error:
@@ -68,12 +73,21 @@ def _lock(level: str) -> None:
     for name in [*COMMON, *(RARE if level == "no-landlock" else [])]:
         with contextlib.suppress(ImportError):  # a Python built without some of them
             importlib.import_module(name)
+    _warm_up()
+    lockdown.limit_files()
     lockdown.drop_privileges()
     if level == "landlock":
         lockdown.restrict_files(_library())
     lockdown.confine_zygote(paths=level == "landlock")
     gc.collect()
     gc.freeze()
+
+
+def _warm_up() -> None:
+    """Do once what every child does: a page that is written here need not be copied in each of them."""
+    for _ in range(WARM_UP_TIMES):
+        judge.warm_up()
+        solver.warm_up()
 
 
 def _library() -> list[tuple[str, bool]]:
@@ -118,9 +132,9 @@ def _serve(
 def _become(role: str, request: dict[str, int], descriptors: list[int], paths: bool, zygote: int) -> None:
     first = 3
     for place, descriptor in enumerate(descriptors):
-        os.dup2(descriptor, 64 + place)
+        os.dup2(descriptor, 24 + place)
     for place in range(len(descriptors)):
-        os.dup2(64 + place, first + place)
+        os.dup2(24 + place, first + place)
     os.closerange(first + len(descriptors), 4096)
     lockdown.die_with_parent(zygote)
     lockdown.limit_resources(request["memory_bytes"], request["cpu_s"])
