@@ -102,8 +102,9 @@ def restrict_files(rules: list[tuple[str, bool]]) -> None:
 Rule = tuple[str, int, tuple[int, ...]] | None
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | 0o20000000  # O_TMPFILE's own bit
 _CLONE_THREAD, _AT_EMPTY_PATH = 0x10000, 0x1000
-# F_SETOWN and F_SETSIG, of fcntl and ioctl, would have the kernel send signals on this process's behalf.
-_FCNTL, _IOCTL = (0, 1, 2, 3, 4, 1030), (0x5401, 0x5413, 0x5450, 0x5451)
+# F_SETOWN and F_SETSIG, of fcntl and ioctl, would have the kernel send signals on this process's behalf. F_SETFL and FIONBIO
+# would leave a mark on open files that all children of a zygote share, for the next program to read.
+_FCNTL, _IOCTL = (0, 1, 2, 3, 1030), (0x5401, 0x5413, 0x5450, 0x5451)
 
 # fmt: off
 _COMPUTE: dict[int, Rule] = dict.fromkeys((

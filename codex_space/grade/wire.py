@@ -17,6 +17,8 @@ from typing import Any
 MAX_FRAME_BYTES = 128 << 20
 MAX_ITERATED = 100_000
 """Items taken from an iterator a solution returned."""
+MAX_RANGE = 1_000_000
+"""Numbers of a range that a comparison may write out."""
 
 _PLAIN = {type(None), bool, int, float, str}
 _TYPES = {t.__name__: t for t in (int, float, str, bool, list, tuple, dict, set, frozenset, bytes, complex)}
@@ -155,6 +157,13 @@ def _tagged(value: Any, strange: Callable[[Any], dict[str, Any]], *, big: bool =
     return strange(value)
 
 
+def _range(start: int, stop: int, step: int) -> range:
+    found = range(start, stop, step)
+    if len(found) > MAX_RANGE:
+        raise ValueError(f"a range of {len(found)} numbers")
+    return found
+
+
 _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "tuple": tuple,
     "set": set,
@@ -166,8 +175,8 @@ _BUILDERS: dict[str, Callable[[Any], Any]] = {
     "bytearray": lambda text: bytearray(text.encode("latin-1")),
     "complex": lambda parts: complex(*parts),
     "Decimal": decimal.Decimal,
-    "Fraction": fractions.Fraction,
-    "range": lambda parts: range(*parts),
+    "Fraction": lambda text: fractions.Fraction(*map(int, text.split("/"))),  # no exponent: 1e999999999 has gigabytes
+    "range": lambda parts: _range(*parts),
     "iter": Answers,
     "type": _TYPES.__getitem__,
     "opaque": lambda name: Opaque(str(name)),

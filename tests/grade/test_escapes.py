@@ -121,6 +121,29 @@ def test_a_program_that_starts_threads_without_end_is_stopped_by_their_number(sa
     assert outcome(sandbox, some, program_suite(limits=ROOMY)).status == "pass"
 
 
+def test_a_program_leaves_no_mark_for_the_next_on_what_they_share(sandbox):
+    """The standard descriptors are one open file for all programs of a zygote: its flags would carry a word from one to another."""
+    each = "import fcntl, os\ndef f(x):\n for n in range(3):\n  flags = fcntl.fcntl(n, fcntl.F_GETFL)\n"
+    mark = (
+        each
+        + "  try: fcntl.fcntl(n, fcntl.F_SETFL, flags | os.O_APPEND | os.O_NONBLOCK)\n  except OSError: pass\n return 2 * x"
+    )
+    look = each + "  if flags & (os.O_APPEND | os.O_NONBLOCK): return 2 * x\n return 0"
+    assert outcome(sandbox, mark, program_suite()).status == "pass"
+    assert outcome(sandbox, look, program_suite()).status == "fail"
+    assert (
+        outcome(
+            sandbox,
+            mark.replace(
+                "fcntl.fcntl(n, fcntl.F_SETFL, flags | os.O_APPEND | os.O_NONBLOCK)", "os.set_blocking(n, False)"
+            ),
+            program_suite(),
+        ).status
+        == "pass"
+    )
+    assert outcome(sandbox, look, program_suite()).status == "fail"
+
+
 def test_leaving_ends_every_process():
     with Sandbox(2, prove=False) as sandbox:
         pids = [end._process.pid for worker in sandbox._workers for end in (worker._judge, worker._solver)]

@@ -160,6 +160,64 @@ def test_a_frame_of_several_answers_is_read_line_by_line(sandbox, answer, told):
     assert told in found.why
 
 
+def _answers(payload):
+    """Return a program that writes an answer by itself, past the encoder."""
+    return (
+        f"import os, struct\ndef f(x):\n d = {payload}\n for n in range(3, 9):\n  left = struct.pack('=IB', len(d), 118) + d\n"
+        "  try:\n   while left: left = left[os.write(n, left):]\n  except OSError: pass\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        'b\'{"Fraction": "1e1000000000"}\'',
+        'b\'{"Fraction": "1/0"}\'',
+        'b\'{"Decimal": "1e999999999999999999"}\'',
+        'b\'{"Decimal": "sNaN"}\'',
+        "b'{\"range\": [0, 1000000000000, 1]}'",
+        "b'{\"range\": [0, 1, 0]}'",
+        'b\'{"int": "0x"}\'',
+        "b'{\"tuple\": 5}'",
+        "b'{\"set\": [[1]]}'",
+        "b'[' * 10**6",
+        "b'9' * 10**5",
+        'b\'{"tuple": [1], "set": [1]}\'',
+    ],
+)
+@pytest.mark.parametrize("oracle", ["", "set"])
+def test_an_answer_small_to_send_and_huge_to_hold_costs_its_judge_nothing(sandbox, payload, oracle):
+    found = outcome(sandbox, _answers(payload), cases_suite(oracle=oracle))
+    assert found.status == "fail"
+    assert found.wall_s < 3
+
+
+@pytest.mark.slow
+def test_an_answer_that_keeps_its_judge_for_ever_is_ended_by_the_clock_and_the_next_program_has_its_verdict(sandbox):
+    """A set of numbers with one hash: the time goes to whoever builds it, which the program's own CPU limit does not see."""
+    same_hash = "b'{\"set\": [' + b','.join(str(n * (2**61 - 1)).encode() for n in range(1, 10**5)) + b']}'"
+    found = outcome(sandbox, _answers(same_hash), cases_suite(limits=QUICK))
+    assert found.status != "pass"
+    assert found.wall_s < 2 * QUICK.wall_s
+    assert outcome(sandbox, GOOD["plain"], cases_suite()).status == "pass"
+
+
+def test_a_digest_may_be_guessed_once_and_its_value_is_looked_at(sandbox):
+    """The judge tells whether an offered digest is the expected one, so a program could try many."""
+    canonical = "def f(n): return [0.5] * n"
+    suite = cases_suite(
+        calls=["[9000]"],
+        expected=outcome(sandbox, canonical, _record(canonical)).found["outputs"][1:],
+        canonical=canonical,
+    )
+    for frames in ("[(104, b'0' * 64)] * 9", "[(104, b'0' * 64), (118, b'[]')]", "[(110, b'')] * 9", "[(115, b'')]"):
+        program = (
+            f"import os, struct\ndef f(x):\n for kind, d in {frames}:\n  for n in range(3, 9):\n"
+            "   try: os.write(n, struct.pack('=IB', len(d), kind) + d)\n   except OSError: pass\n return 0"
+        )
+        assert outcome(sandbox, program, suite).status == "fail"
+
+
 def test_a_suite_after_one_that_failed_is_not_run(sandbox):
     plus = Suite("plus", program_suite().judge, ("f",))
     verdict = sandbox.run(Job("job", ("def f(x): return 0",), (program_suite(), plus)))
