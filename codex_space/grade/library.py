@@ -1,4 +1,4 @@
-"""The benchmarks the program knows: where their problems come from, and how a model is asked them."""
+"""The benchmarks the program knows: their problems fetched, chosen and read."""
 
 import functools
 import json
@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import GradeError, nearest
-from codex_space.core.paths import share_dir
 from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe
 from codex_space.grade import benchmarks
+from codex_space.grade.entry import ENTRIES, Entry
 from codex_space.grade.files import read_objects
 from codex_space.grade.problems import Benchmark, Problem, load_problems
-from codex_space.grade.protocol import COMPLETION_STOPS, DOCSTRING_STOPS
 
 Row = dict[str, Any]
 
@@ -27,52 +26,10 @@ PASS_RATE = "pass@1 "  # noqa: S105  # the name of a score
 """Begins the name of a metric that the owner grades and no trainer logs."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One benchmark.
-
-    Attributes:
-        about: One sentence for a person.
-        shipped: Its problems file where it comes with the program.
-        repo_id: Hub dataset it comes from otherwise, with configuration and split.
-        release: Name of EvalPlus's own file, which is read where a person has put it into the workspace's benchmarks folder.
-        base: Benchmark whose test programs are the first suite, where the Hub's rows hold only the second.
-        stops: Where a completion ends.
-        forms: Prompt form for completion and for chat (see `protocol.PROMPT_FORMS`).
-    """
-
-    name: str
-    title: str
-    about: str
-    num_problems: int
-    shipped: Path | None = None
-    repo_id: str = ""
-    config: str | None = None
-    split: str = "test"
-    release: str = ""
-    base: str = ""
-    stops: tuple[str, ...] = COMPLETION_STOPS
-    forms: tuple[str, str] = ("completion-stripped", "chat")
-
-    def file(self, cache: Path) -> Path:
-        """Return where the problems lie, or will once fetched."""
-        if self.shipped:
-            return self.shipped
-        release = cache / self.release
-        return release if self.release and release.is_file() else cache / f"{self.name}.jsonl"
-
-
 def entries() -> list[Entry]:
-    """Return all benchmarks, our own first."""
-    own = share_dir("data") / "benchmarks" / "first-steps.jsonl"
-    prose: dict[str, Any] = {"stops": DOCSTRING_STOPS, "forms": ("completion", "chat")}
-    return [
-        Entry("first-steps", "First steps", "60 problems of our own in four tiers; no download", 60, own, forms=("completion-stripped", "request-begun")),
-        Entry("humaneval", "HumanEval", "164 functions from their docstrings (OpenAI)", 164, repo_id="openai/openai_humaneval"),
-        Entry("humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164, repo_id="evalplus/humanevalplus", release="HumanEvalPlus.jsonl.gz", base="humaneval"),
-        Entry("mbpp", "MBPP", "500 short tasks with three asserts each (Google)", 500, repo_id="google-research-datasets/mbpp", config="full", **prose),
-        Entry("mbpp+", "MBPP+", "MBPP with 35 times the tests (EvalPlus)", 378, repo_id="evalplus/mbppplus", release="MbppPlus.jsonl.gz", **prose),
-    ]  # fmt: skip
+    """Return all benchmarks: what comes with the program first, then by name."""
+    benchmarks.load_all()
+    return sorted(ENTRIES.values(), key=lambda entry: (entry.shipped is None, entry.name))
 
 
 def find(name: str) -> Entry:
@@ -81,10 +38,10 @@ def find(name: str) -> Entry:
     Raises:
         GradeError: There is none; the nearest is told.
     """
-    known = {entry.name: entry for entry in entries()}
-    if name not in known:
-        raise GradeError(f"there is no benchmark {name!r}", where="benchmark", cure=nearest(name, list(known)))
-    return known[name]
+    benchmarks.load_all()
+    if name not in ENTRIES:
+        raise GradeError(f"there is no benchmark {name!r}", where="benchmark", cure=nearest(name, list(ENTRIES)))
+    return ENTRIES[name]
 
 
 def fetch(entry: Entry, cache: Path, download: Callable[[Entry], list[Row]]) -> Path:

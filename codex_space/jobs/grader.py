@@ -5,8 +5,6 @@ the answers are copies for people and for the worker's choice among its own chec
 answers (its escape battery runs then), and a machine where it does not hold gets a sentence instead of scores.
 """
 
-import csv
-import io
 import json
 import logging
 import os
@@ -28,6 +26,7 @@ from codex_space.grade.score import jobs_of, run_canaries
 from codex_space.grade.statistics import pass_rate, wilson
 from codex_space.jobs.answer_file import AnswerFile
 from codex_space.jobs.measured import Measured
+from codex_space.jobs.result_table import render_table
 from codex_space.store import evaluations, metrics, runs
 from codex_space.store.db import Database
 from codex_space.store.evaluations import Evaluation
@@ -195,23 +194,10 @@ class _Work:
     def write_results(self, scores: list[dict[str, Any]]) -> None:
         """Write for others what the store holds: the scores, and one line a sample as JSON and for a spreadsheet."""
         durable.write_json(self._folder / SCORES, {"schema": 1, "scores": scores, "version": self.loaded.version})
-        file = io.StringIO(newline="")
-        writer = csv.DictWriter(file, _FIELDS, extrasaction="ignore")
-        writer.writeheader()
-        for row in self._rows.values():
-            told = {**row, "passed": all((row["passed"] or {"": False}).values())}
-            writer.writerow({name: _plain(value) for name, value in told.items()})
-        durable.write_text(self._folder / RESULTS, file.getvalue())
+        told = ({**row, "passed": all((row["passed"] or {"": False}).values())} for row in self._rows.values())
+        durable.write_text(self._folder / RESULTS, render_table(_FIELDS, told))
         lines = (json.dumps(row) + "\n" for row in self._rows.values())
         durable.write_text(self._folder / VERDICTS, "".join(lines))
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  # any JSON value
-    """Return a cell that a spreadsheet takes for text, and that any file takes."""
-    if not isinstance(value, str):
-        return value if isinstance(value, int | float | None) else str(value)
-    value = value.encode("utf-8", "backslashreplace").decode()
-    return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _score(name: str, by_task: dict[str, list[bool]], k: int = 1) -> dict[str, Any]:

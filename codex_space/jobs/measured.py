@@ -10,10 +10,11 @@ from codex_space.core import durable
 from codex_space.core.errors import GradeError
 from codex_space.core.recipe import EvaluateRecipe
 from codex_space.grade import text_metrics
-from codex_space.grade.library import SAMPLES, SCORES, VERDICTS
+from codex_space.grade.library import RESULTS, SAMPLES, SCORES, VERDICTS
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.statistics import Interval, Scorer, bootstrap
 from codex_space.jobs.answer_file import AnswerFile
+from codex_space.jobs.result_table import render_table
 
 MAX_NAME, MAX_TOKENS = 40, 1 << 40
 _PERPLEXITY = {"nats": float, "num_bytes": int, "num_tokens": int}
@@ -76,10 +77,11 @@ class Measured:
         ]
 
     def write_results(self, scores: list[dict[str, Any]]) -> None:
-        """Write for others what the store holds."""
+        """Write for others what the store holds: the scores, and one line a row as JSON and for a spreadsheet."""
         durable.write_json(self._folder / SCORES, {"schema": 1, "scores": scores})
-        lines = (json.dumps({"task_id": name, **row}) + "\n" for name, row in self._rows.items())
-        durable.write_text(self._folder / VERDICTS, "".join(lines))
+        rows = [{"task_id": name, **row} for name, row in self._rows.items()]
+        durable.write_text(self._folder / RESULTS, render_table(("task_id", *self._fields), rows))
+        durable.write_text(self._folder / VERDICTS, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _bits_per_byte(rows: list[dict[str, Any]]) -> Scorer:

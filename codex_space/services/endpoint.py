@@ -10,11 +10,12 @@ from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
 from codex_space.grade import library, reference
 from codex_space.grade.endpoint import Endpoint, answers, protocol_of
-from codex_space.grade.library import PROTOCOL, SAMPLES, SCORES, VERDICTS
+from codex_space.grade.library import PROTOCOL, RESULTS, SAMPLES, SCORES, VERDICTS
 from codex_space.grade.samples import Sample
 from codex_space.grade.sandbox import Sandbox, Verdict
 from codex_space.grade.score import Report, jobs_of, run_canaries
 from codex_space.grade.statistics import pass_rate
+from codex_space.jobs.result_table import render_table
 
 
 def evaluate(  # noqa: PLR0913  # the options of one evaluation, by keyword
@@ -51,10 +52,12 @@ def evaluate(  # noqa: PLR0913  # the options of one evaluation, by keyword
         verdicts: dict[str, Verdict] = {}
         asked = answers(endpoint, protocol, loaded, folder / SAMPLES, wait=wait)
         task_ids: dict[str, str] = {}
+        rows = []
         with (folder / VERDICTS).open("w", encoding="utf-8") as file:
             for verdict in sandbox.grade(jobs_of(loaded.problems, _noted(asked, task_ids), known)):
                 verdicts[verdict.job_id] = verdict
-                file.write(json.dumps(_row(verdict, task_ids[verdict.job_id])) + "\n")
+                rows.append(_row(verdict, task_ids[verdict.job_id]))
+                file.write(json.dumps(rows[-1]) + "\n")
                 said(len(verdicts), len(loaded.problems) * num_samples)
     report = Report(loaded.benchmark, task_ids, verdicts)
     scores = {}
@@ -71,6 +74,10 @@ def evaluate(  # noqa: PLR0913  # the options of one evaluation, by keyword
         "problems": report.passed(last),
         "folder": str(folder),
     }
+    table = ({**row, "passed": all(row["passed"].values())} for row in rows)
+    (folder / RESULTS).write_text(
+        render_table(("task_id", "sample", "passed", "status", "why"), table), encoding="utf-8"
+    )
     (folder / SCORES).write_text(json.dumps(told, indent=1), encoding="utf-8")
     return told
 

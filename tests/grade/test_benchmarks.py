@@ -2,15 +2,18 @@
 
 import gzip
 import json
+import sys
 
 import pytest
 
 from codex_space.core.errors import GradeError
-from codex_space.grade import benchmarks, reference
+from codex_space.grade import benchmarks, library, reference
+from codex_space.grade.entry import ENTRIES
 from codex_space.grade.problems import BENCHMARKS, load_problems
 from codex_space.grade.samples import Sample, programs_of
 from codex_space.grade.sandbox import Sandbox
 from codex_space.grade.score import grade_samples, run_canaries
+from codex_space.services import evaluations
 from tests.grade import rows
 
 
@@ -148,3 +151,25 @@ def test_an_unknown_benchmark_is_told_with_the_known_ones():
 def test_readings_of_a_sample():
     assert programs_of({"solution": "a", "completion": "b"}, "p") == ("a",)
     assert programs_of({"completion": "b"}, "p") == ("pb", "b")
+
+
+def test_a_new_benchmark_is_one_file(tmp_path, monkeypatch):
+    (tmp_path / "my_own.py").write_text(
+        "from codex_space.grade.benchmarks.humaneval import load_programs\n"
+        "from codex_space.grade.entry import Entry, offer\n"
+        "from codex_space.grade.problems import Benchmark, register\n"
+        "register(Benchmark('my-own', {'my-own': 'base'}, load_programs, 'mine.jsonl'))\n"
+        "offer(Entry('my-own', 'My own', 'Two functions of mine', 2))\n"
+    )
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    try:
+        assert benchmarks.find("my-own").scores == {"my-own": "base"}
+        assert [one["name"] for one in evaluations.benchmarks()][:6] == [
+            "first-steps", "humaneval", "humaneval+", "mbpp", "mbpp+", "my-own",
+        ]  # fmt: skip
+        file = rows.write_lines(tmp_path / "mine.jsonl", rows.HUMANEVAL)
+        assert len(library.load("my-own", file).problems) == len(rows.HUMANEVAL)
+    finally:
+        BENCHMARKS.pop("my-own", None)
+        ENTRIES.pop("my-own", None)
+        sys.modules.pop("codex_space.grade.benchmarks.my_own", None)

@@ -1,11 +1,12 @@
 """Measured rows become figures with intervals; what is no measurement changes nothing, and no sandbox is needed."""
 
+import csv
 import json
 import math
 
 import pytest
 
-from codex_space.grade.library import SAMPLES, SCORES, VERDICTS
+from codex_space.grade.library import RESULTS, SAMPLES, SCORES, VERDICTS
 from codex_space.jobs import grader as grader_module
 from codex_space.store import evaluations
 from tests.jobs.test_grader import NOW, Room
@@ -57,6 +58,8 @@ def test_bits_per_byte_and_perplexity_are_of_the_whole_and_lie_in_their_interval
     assert perplexity["high"] > 1, "no share"
     assert json.loads((folder / SCORES).read_text())["scores"] == row.scores
     assert len((folder / VERDICTS).read_text().splitlines()) == 8
+    table = list(csv.DictReader((folder / RESULTS).open()))
+    assert [line["task_id"] for line in table] == [json.loads(line)["task_id"] for line in (folder / VERDICTS).open()]
 
 
 def test_answers_are_scored_by_the_recipes_metrics(room):

@@ -75,6 +75,8 @@ def test_answers_are_asked_graded_and_kept(ask, server, tmp_path, chat):
     assert all("goes on" not in row["program"] and row["text"] for row in kept)
     verdicts = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
     assert [row["status"] for row in verdicts] == ["pass", "pass"]
+    assert (folder / "results.csv").read_text().splitlines()[0] == "task_id,sample,passed,status,why"
+    assert len((folder / "results.csv").read_text().splitlines()) == 3
     assert not any(KEY in path.read_text() for path in folder.iterdir())
 
 

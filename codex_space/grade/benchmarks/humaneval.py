@@ -1,6 +1,7 @@
 """HumanEval (Chen et al. 2021, arXiv 2107.03374) and HumanEval+ (Liu et al. 2023, arXiv 2305.01210)."""
 
 from codex_space.grade import test_program, wire
+from codex_space.grade.entry import Entry, offer
 from codex_space.grade.problems import Benchmark, Problem, Row, Tests, register
 
 FILES = "OpenAI's HumanEval.jsonl.gz and EvalPlus's HumanEvalPlus.jsonl.gz; the Hub's rows of it with `base_test` from OpenAI's"
@@ -41,3 +42,10 @@ register(Benchmark("humaneval", {"humaneval": "base"}, load_programs, FILES))
 register(
     Benchmark("humaneval+", {"humaneval": "base", "humaneval+": "plus"}, lambda rows: _load(rows, plus=True), FILES)
 )
+offer(
+    Entry("humaneval", "HumanEval", "164 functions from their docstrings (OpenAI)", 164, repo_id="openai/openai_humaneval"),
+    Entry(
+        "humaneval+", "HumanEval+", "HumanEval with 80 times the tests (EvalPlus)", 164,
+        repo_id="evalplus/humanevalplus", release="HumanEvalPlus.jsonl.gz", base="humaneval",
+    ),
+)  # fmt: skip

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from codex_space.grade import test_program, wire
+from codex_space.grade.entry import Entry, offer
 from codex_space.grade.problems import Benchmark, Problem, Row, Tests, register
+from codex_space.grade.protocol import DOCSTRING_STOPS
 
 FILES = "Google's mbpp.jsonl and sanitized-mbpp.json and EvalPlus's MbppPlus.jsonl.gz, or the Hub's rows of it"
 TEST_SPLIT = range(11, 511)
@@ -133,3 +135,14 @@ _REBUILT = {number: rebuild for rebuild, numbers in _KINDS for number in numbers
 
 register(Benchmark("mbpp", {"mbpp": "base"}, lambda rows: _load(rows, plus=False), FILES))
 register(Benchmark("mbpp+", {"mbpp": "base", "mbpp+": "plus"}, lambda rows: _load(rows, plus=True), FILES))
+_PROSE: dict[str, Any] = {"stops": DOCSTRING_STOPS, "forms": ("completion", "chat")}
+offer(
+    Entry(
+        "mbpp", "MBPP", "500 short tasks with three asserts each (Google)", 500,
+        repo_id="google-research-datasets/mbpp", config="full", **_PROSE,
+    ),
+    Entry(
+        "mbpp+", "MBPP+", "MBPP with 35 times the tests (EvalPlus)", 378,
+        repo_id="evalplus/mbppplus", release="MbppPlus.jsonl.gz", **_PROSE,
+    ),
+)  # fmt: skip

@@ -43,6 +43,7 @@ class EvaluateTab:
     benchmark: gr.Dropdown
     about: gr.HTML
     data: gr.Dropdown
+    metrics: gr.Dropdown
     mode: gr.Radio
     limit: gr.Textbox
     prompt_form: gr.Dropdown
@@ -65,6 +66,7 @@ class EvaluateTab:
             self.source,
             self.benchmark,
             self.data,
+            self.metrics,
             self.mode,
             self.limit,
             self.prompt_form,
@@ -99,6 +101,10 @@ def layout(tab: gr.Tab, chat: Chat, *, on_space: bool) -> EvaluateTab:
                     [], label="Rows to measure", allow_custom_value=True, visible=False, elem_id="evaluate-data",
                     info="A dataset of yours, a sample set, a file on this machine or a Hub dataset.",
                 )  # fmt: skip
+                metrics = gr.Dropdown(
+                    view.METRICS, value=view.USUAL_METRICS, multiselect=True, label="Compared by", visible=False, elem_id="evaluate-metrics",
+                    info="How answers are compared with the completions beside the prompts; each gets its 95 % interval.",
+                )  # fmt: skip
                 mode = gr.Radio(
                     view.MODES, value="auto", label="Prompt", elem_id="evaluate-mode",
                     info="Chat asks through the model's chat template, completion lets it go on with the code; auto takes chat where there is a template.",
@@ -126,7 +132,7 @@ def layout(tab: gr.Tab, chat: Chat, *, on_space: bool) -> EvaluateTab:
             with gr.Column(elem_classes="cs-card", elem_id="evaluate-problems-card"):
                 make_html(html_template="", js_on_load=widget("evaluate-problems"), elem_id="evaluate-problems")
     return EvaluateTab(
-        tab, where, source, server, benchmark, about, data, mode, limit, form, samples, heat, most, go, result, listing, shown
+        tab, where, source, server, benchmark, about, data, metrics, mode, limit, form, samples, heat, most, go, result, listing, shown
     )  # fmt: skip
 
 
@@ -195,11 +201,12 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
     tab.tab.select(list_models, [tab.source, tab.where], tab.source, **quiet)
 
     @looks
-    def show_about(name: str) -> tuple[str, gr.Dropdown]:
-        is_measured = name in MEASURED
-        return view.render_about(evaluations.benchmarks(), name), gr.Dropdown(dataset_choices(ctx), visible=is_measured)
+    def show_about(name: str) -> tuple[str, gr.Dropdown, gr.Dropdown]:
+        about = view.render_about(evaluations.benchmarks(), name)
+        rows = gr.Dropdown(dataset_choices(ctx), visible=name in MEASURED)
+        return about, rows, gr.Dropdown(visible=name == "answers")
 
-    tab.benchmark.input(show_about, tab.benchmark, [tab.about, tab.data], **quiet)
+    tab.benchmark.input(show_about, tab.benchmark, [tab.about, tab.data, tab.metrics], **quiet)
     tab.go.click(
         lambda *asked: _evaluate(ctx, *asked),
         tab.asked,
@@ -212,7 +219,22 @@ def wire(tab: EvaluateTab, ctx: Context, chat: Chat) -> None:
 
 def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object, str]:  # noqa: ANN401  # as Gradio gives EvaluateTab.asked
     """Return the message, the run to show where there is one, and an empty key: it is asked for again."""
-    where, url, served, key, ref, benchmark, data, mode, limit, form, num_samples, temperature, max_new_tokens = asked
+    (
+        where,
+        url,
+        served,
+        key,
+        ref,
+        benchmark,
+        data,
+        metrics,
+        mode,
+        limit,
+        form,
+        num_samples,
+        temperature,
+        max_new_tokens,
+    ) = asked
     try:
         is_served, key = where == "server", (key or "").strip()
         if is_served:
@@ -223,6 +245,7 @@ def _evaluate(ctx: Context, *asked: Any) -> tuple[str, object, str]:  # noqa: AN
             str(ref).strip(),
             benchmark,
             datasets=[data.strip()] if data and benchmark in MEASURED else [],
+            metrics=metrics or [] if benchmark == "answers" else [],
             mode=mode,
             prompt_form=form,
             limit=view.read_limit(limit or ""),

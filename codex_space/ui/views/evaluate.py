@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from codex_space.core.errors import ModelError, RecipeError
+from codex_space.core.recipe import EvaluateRecipe
+from codex_space.grade import text_metrics
 from codex_space.store.runs import Run
 from codex_space.ui.views.markup import escape, render_notice
 
@@ -19,6 +21,8 @@ FORMS = [
     ("Chat: its own sentence, the answer begun with the prompt", "request-begun"),
 ]
 ALL = "all"
+METRICS = list(text_metrics.METRICS)
+USUAL_METRICS = EvaluateRecipe.model_fields["metrics"].default
 
 
 def choices_of(benchmarks: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
