@@ -20,6 +20,7 @@ from typing import Any
 
 from bench.measure import REPO, clean_environ, write_result
 from codex_space.grade import benchmarks, reference
+from codex_space.grade.prepared import load_prepared
 from codex_space.grade.problems import load_problems
 from codex_space.grade.reference import references
 from codex_space.grade.samples import Sample, read_samples
@@ -115,12 +116,13 @@ def _profile(here: Path, name: str, problems_file: Path, samples_file: Path) -> 
 
 
 def _keep_references(here: Path, name: str, whole: Path, part: Path, python: str | None) -> None:
-    """Give both graders the canonical outputs of a part of the problems from those of the whole: a warm cache."""
+    """Give both graders what they keep after a first run of a part of the problems: a warm cache."""
     benchmark, folder = benchmarks.find(f"{name}+"), here / "benchmarks"
     with Sandbox(1) as sandbox:
         known = references(load_problems(benchmark, whole), sandbox, folder)
     problems = load_problems(benchmark, part)
     reference.write(folder, problems, {problem.task_id: known[problem.task_id] for problem in problems})
+    load_prepared(benchmark, part, folder)
     if python:
         cache = here / "evalplus" / "evalplus"
         if not list(cache.glob(f"{_md5(whole)}.pkl")):

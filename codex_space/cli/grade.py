@@ -11,7 +11,8 @@ from codex_space.core.errors import GradeError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
 from codex_space.grade import benchmarks
-from codex_space.grade.problems import Benchmark, Problem, load_problems
+from codex_space.grade.prepared import load_prepared
+from codex_space.grade.problems import Benchmark, Problem
 from codex_space.grade.reference import references
 from codex_space.grade.samples import Sample, read_samples
 from codex_space.grade.sandbox import Sandbox
@@ -28,7 +29,7 @@ def grade(args: argparse.Namespace) -> int:
         raise GradeError(f"{benchmark.name} needs --problems", cure=f"It reads {benchmark.files}.")
     sys.setswitchinterval(0.0005)  # one thread parses megabytes; those that serve the sandbox have short turns and many
     with ThreadPoolExecutor(1) as beside:
-        reading = beside.submit(_read, benchmark, file, args.samples)
+        reading = beside.submit(_read, benchmark, file, args.samples, folder)
         with Sandbox(args.workers) as sandbox:
             return _grade(args, benchmark, *reading.result(), sandbox, folder)
 
@@ -39,8 +40,8 @@ def _cached(benchmark: Benchmark, folder: Path) -> Path:
     return library.find(benchmark.name).file(folder)
 
 
-def _read(benchmark: Benchmark, file: Path, samples: Path) -> tuple[list[Problem], list[Sample]]:
-    problems = load_problems(benchmark, file)
+def _read(benchmark: Benchmark, file: Path, samples: Path, folder: Path) -> tuple[list[Problem], list[Sample]]:
+    problems = load_prepared(benchmark, file, folder)
     return problems, read_samples(samples, problems)
 
 

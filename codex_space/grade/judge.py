@@ -54,15 +54,15 @@ class _SolverFailedError(BaseException):
 
 
 def main(job: int, answers: int, calls: int, verdict: int) -> None:
-    """Judge suites up to the first that is not passed; write a line for each.
+    """Judge suites, a line of JSON each, up to the first that is not passed; write a line for each.
 
-    A line is {"status", "passed", "why", "final", "cpu_s", "wall_s"} and, of `record`, "outputs" and "times". A timeout is `final`
+    Such a line is {"status", "passed", "why", "final", "cpu_s", "wall_s"} and, of `record`, "outputs" and "times". A timeout is `final`
     where no quieter machine would help: less than half was done in all the time there is, or one call used up its CPU
     time with a core to itself.
     """
     line = _Line(answers, calls)
-    for suite in json.loads(wire.read_all(job)):
-        told = _judged(suite, line)
+    for suite in wire.read_all(job).splitlines():
+        told = _judged(json.loads(suite), line)
         wire.write_all(verdict, json.dumps(told).encode() + b"\n")
         if told["status"] != "pass":
             break
@@ -138,9 +138,9 @@ class _Line:
         if kind != b"r":
             raise _SolverFailedError(": ".join(_words(payload)))
 
-    def ask(self, kind: bytes, request: dict[str, Any]) -> None:
+    def ask(self, kind: bytes, request: dict[str, Any], calls: str = "") -> None:
         """Send a request; the time of its answer starts to count."""
-        self._write(wire.frame(kind, json.dumps(request).encode()))
+        self._write(wire.frame(kind, b"%b\n%b" % (json.dumps(request).encode(), calls.encode())))
         self._mark()
 
     def answer(self, due_cpu_s: float | None = None) -> tuple[bytes, bytes]:
@@ -241,7 +241,7 @@ def _number(value: Any) -> dict[str, Any]:  # noqa: ANN401  # any value
 def _run_cases(suite: dict[str, Any], line: _Line, progress: dict[str, int]) -> dict[str, Any]:
     outputs, name = _Outputs(suite), suite["names"][0]
     slow = {int(place): seconds for place, seconds in suite["slow"].items()}
-    line.ask(b"m", {"name": name, "calls": suite["calls"], "slow": sorted(slow)})
+    line.ask(b"m", {"name": name, "slow": sorted(slow)}, suite["calls"])
     while (place := progress["passed"]) < len(suite["expected"]):
         kind, payload = line.answer(slow.get(place))
         if kind == b"h":
@@ -322,7 +322,7 @@ def _record(suite: dict[str, Any], line: _Line, progress: dict[str, int]) -> dic
     times: list[float] = []
     for call in json.loads(suite["calls"]):
         began = line.cpu_s()
-        line.ask(b"m", {"name": suite["names"][0], "calls": json.dumps([call]), "slow": []})
+        line.ask(b"m", {"name": suite["names"][0], "slow": []}, json.dumps([call]))
         kind, payload = line.answer()
         times.append(round(line.cpu_s() - began, 4))
         if kind == b"e":

@@ -5,7 +5,7 @@ import gc
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -112,12 +112,12 @@ def load_problems(benchmark: Benchmark, path: Path) -> list[Problem]:
     Raises:
         GradeError: It cannot be read, or is not of this benchmark.
     """
-    with _collecting_nothing():
+    with collecting_nothing():
         return _load_problems(benchmark, path)
 
 
 @contextlib.contextmanager
-def _collecting_nothing() -> Iterator[None]:
+def collecting_nothing() -> Generator[None]:
     """Make the millions of small values of a benchmark without a search for cycles among them, a third of the time."""
     was_on = gc.isenabled()
     gc.disable()

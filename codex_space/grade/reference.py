@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core.errors import GradeError
-from codex_space.grade.problems import Problem, Reference, Tests
+from codex_space.grade.problems import Problem, Reference, Tests, collecting_nothing
 from codex_space.grade.sandbox import Job, Limits, Outcome, Sandbox, Suite, Verdict
 
 FORMAT = 2
@@ -85,7 +85,7 @@ def _reference(tests: Tests, outcome: Outcome) -> Reference:
 
 def _read(path: Path) -> References | None:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as file:
+        with collecting_nothing(), gzip.open(path, "rt", encoding="utf-8") as file:
             kept = json.load(file)
         return {task: {name: _parsed(value) for name, value in suites.items()} for task, suites in kept.items()}
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):  # none yet, or a damaged one

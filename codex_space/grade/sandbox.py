@@ -73,6 +73,8 @@ class Sandbox:
     def close(self) -> None:
         """End every process of the sandbox; running jobs fail."""
         for worker in self._workers:
+            worker.hang_up()  # all end together
+        for worker in self._workers:
             worker.close()
         self._workers.clear()
 

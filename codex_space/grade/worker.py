@@ -25,6 +25,9 @@ from codex_space.grade.jobs import Job, Outcome
 ENVIRONMENT = {"PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "PATH": "/nonexistent"}
 """All a zygote gets. The hash seed is fixed: what a set prints first decides some verdicts."""
 CURE = "Evaluation of generated code stays off; everything else works."
+_BEGIN = (
+    "import sys; sys.path.insert(0, sys.argv.pop()); from codex_space.grade import zygote; zygote.main(*sys.argv[1:])"
+)
 MAX_VERDICT_BYTES = 256 << 20
 MAX_THREADS = 128
 _START_S, _GRACE_S, _COUNT_EVERY_S = 60.0, 10.0, 0.05
@@ -56,9 +59,15 @@ class Worker:
 
     def close(self) -> None:
         """End both zygotes and what they run, for good."""
-        self._closed = True
+        self.hang_up()
         self._judge.close()
         self._solver.close()
+
+    def hang_up(self) -> None:
+        """Let both zygotes end, for good, and wait for neither."""
+        self._closed = True
+        self._judge.hang_up()
+        self._solver.hang_up()
 
     def run(self, job: Job) -> dict[str, Outcome]:
         """Run suites up to the first that is not passed, all in one solver."""
@@ -97,7 +106,8 @@ class Worker:
             "cpu_s": int(sum(suite.limits.total_cpu_s for suite in job.suites)) + 3,
             "wall_s": _wall_s(job) + 1,
         }
-        secret = [{**s.judge, "names": s.names, "live": s.live, "limits": asdict(s.limits)} for s in job.suites]
+        told = ({**s.judge, "names": s.names, "live": s.live, "limits": asdict(s.limits)} for s in job.suites)
+        secret = "\n".join(map(json.dumps, told))
         crowded = False
         with contextlib.ExitStack() as held:
             (
@@ -114,7 +124,7 @@ class Worker:
                 end.close()
             try:
                 _feed(to_solver.release(), json.dumps(job.programs).encode(), deadline)
-                _feed(to_judge.release(), json.dumps(secret).encode(), deadline)
+                _feed(to_judge.release(), secret.encode(), deadline)
                 content, ended = _collect(told_r.number, deadline, self._solver.count_threads)
             except _CrowdedError:
                 content, ended, crowded = b"", True, True
@@ -193,7 +203,7 @@ class _Zygote:
     def __init__(self, role: str, level: str) -> None:
         self._socket, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_START_S)
-        command = [sys.executable, "-s", "-P", "-S", "-B", str(Path(__file__).with_name("zygote.py")), role, level]
+        command = [sys.executable, "-s", "-P", "-S", "-c", _BEGIN, role, level, str(Path(__file__).parents[2])]
         with far:
             # The zygote ends when this socket closes. PDEATHSIG would not do: it follows the thread, not the process.
             self._process = subprocess.Popen(
@@ -228,9 +238,12 @@ class _Zygote:
             return int(Path(f"/proc/{child}/stat").read_bytes().rpartition(b")")[2].split()[17])
         return 0  # it is gone
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
+
+    def close(self) -> None:
+        self.hang_up()
         self._socket.close()
         try:
             self._process.wait(_GRACE_S)

@@ -1,4 +1,4 @@
-"""Start as `python -s -P -S -B zygote.py ROLE LEVEL` with a control socket as standard input; fork a confined child per job.
+"""Started by `worker` as `python -s -P -S` with a control socket as standard input; fork a confined child per job.
 
 A zygote never reads a job: it hands the descriptors it was sent to its child, which reads the job after it has lost its
 rights. So no child finds an earlier job in the memory it inherits. `-I` would do, but it also ignores PYTHONHASHSEED, and
@@ -20,11 +20,7 @@ import socket
 import sys
 from pathlib import Path
 
-ROOT = str(Path(__file__).parents[2])
-sys.path.insert(0, ROOT)
-from codex_space.grade import judge, lockdown, solver  # noqa: E402  # no site-packages here to find it in
-
-sys.path.remove(ROOT)
+from codex_space.grade import judge, lockdown, solver
 
 MAX_REQUEST_BYTES, MAX_DESCRIPTORS = 4096, 4
 WARM_UP_TIMES = 20
@@ -47,6 +43,8 @@ NOT_LIBRARY = {"site-packages", "dist-packages", "test", "ensurepip", "idlelib",
 
 def main(role: str, level: str) -> None:
     """Lock down, say so, and serve jobs until the control socket closes."""
+    sys.path.remove(str(Path(__file__).parents[2]))
+    sys.dont_write_bytecode = True
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
@@ -140,7 +138,3 @@ def _become(role: str, request: dict[str, int], descriptors: list[int], paths: b
     lockdown.limit_resources(request["memory_bytes"], request["cpu_s"])
     lockdown.confine_child(paths=paths)
     ROLES[role](*range(first, first + len(descriptors)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
