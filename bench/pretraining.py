@@ -88,8 +88,8 @@ class _Given:
 
     def loop(self, seed: int = 1, **train: Any) -> Any:  # noqa: ANN401  # ours
         from codex_space.core.paths import JobDir
-        from codex_space.work.loop import Corpus, Loop
         from codex_space.work.loop_arguments import LoopArguments
+        from codex_space.work.loop_text import Corpus, TextLoop
 
         attempt: Any = SimpleNamespace(job=JobDir(self.folder))
         arguments = LoopArguments(
@@ -100,7 +100,7 @@ class _Given:
                 **train,
             }
         )
-        return Loop(attempt, self.model(seed), self.words, Corpus(self.rows, self.length, "", self.held), arguments)
+        return TextLoop(attempt, self.model(seed), self.words, Corpus(self.rows, self.length, "", self.held), arguments)
 
 
 class _Stamps:

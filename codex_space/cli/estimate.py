@@ -6,10 +6,13 @@ import sys
 from dataclasses import asdict
 
 from codex_space.cli.opened import opened
+from codex_space.core.errors import RecipeError
+from codex_space.core.estimate import Estimate
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.sweep import expand
 from codex_space.services import estimate as service
-from codex_space.services import forecast
+from codex_space.services import forecast, probe
+from codex_space.services.context import Context
 
 
 def estimate(args: argparse.Namespace) -> int:
@@ -18,7 +21,10 @@ def estimate(args: argparse.Namespace) -> int:
     with opened(args) as ctx:
         if args.refresh_prices:
             service.refresh_prices(ctx)
-        found = service.estimate(ctx, text, overrides=args.overrides, hardware=args.hardware)
+        if args.probe:
+            found = _measured(ctx, text, args)
+        else:
+            found = service.estimate(ctx, text, overrides=args.overrides, hardware=args.hardware)
         told = []
         if args.hardware == service.THIS_MACHINE:
             foreseen = forecast.predict(ctx, expand(text, args.overrides))
@@ -41,3 +47,10 @@ def estimate(args: argparse.Namespace) -> int:
     for line in told:
         print(f"warning: {line.detail}. {line.cure}")
     return 0
+
+
+def _measured(ctx: Context, text: str, args: argparse.Namespace) -> Estimate:
+    if args.hardware != service.THIS_MACHINE:
+        what = f"steps can be tried on this machine, and {args.hardware} is another"
+        raise RecipeError(what, where="--probe", cure="Leave --hardware out.")
+    return probe.measure(ctx, text, args.overrides)

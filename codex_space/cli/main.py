@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     estimated.add_argument("recipe", help="as for train")
     estimated.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.max_length=4096")
     estimated.add_argument("--hardware", default="this", help="such as l4x1 or a100-large; default: this machine")
+    estimated.add_argument(
+        "--probe", action="store_true", help="of pretraining: try 20 steps on this machine and measure the time"
+    )
     estimated.add_argument("--refresh-prices", action="store_true", help="ask the Hub what its machines cost now")
     _add_json(estimated)
     imported = _command(

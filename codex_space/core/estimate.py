@@ -18,6 +18,8 @@ CPU_SAFE_SHARE = 0.85
 """Of a machine's memory: the page and the system live there too."""
 NARROW_AT_989_TFLOPS = 1000
 """Hidden size at which an H200 comes to half of its utilisation: below, starting kernels takes the time (bench/results/gpu.json)."""
+PRETRAINING_ON_CPU = 3.0
+"""How much faster a CPU pretrains than it tunes, at the least: rows are full and the loop is lean (bench/pretraining.py)."""
 START_S = 60.0
 READ_BYTES_PER_S = 0.5e9
 SAVES_IN_A_RUN = 10
@@ -46,6 +48,7 @@ class Estimate:
         hub_gib: On the Hub at the end, 0 where nothing is pushed.
         parts: GiB of the peak by part.
         notes: What was assumed.
+        is_measured: Whether the time was measured on this machine.
     """
 
     fits: bool
@@ -61,6 +64,7 @@ class Estimate:
     trained_parameters: int
     tokens: int | None
     notes: list[str] = field(default_factory=list)
+    is_measured: bool = False
 
 
 def estimate(recipe: BaseRecipe, shape: Shape, hardware: Hardware, rows: Rows | None) -> Estimate:
@@ -173,6 +177,8 @@ class _Plan:
         narrow = NARROW_AT_989_TFLOPS * machine.tflops / 989
         gpus = self._recipe.launch.num_processes if self._on_gpu else 1
         speed = gpus * machine.tflops * 1e12 * machine.utilisation * shape.hidden_size / (shape.hidden_size + narrow)
+        if self._kind == "pretrain" and not self._on_gpu:
+            speed *= PRETRAINING_ON_CPU
         start_s = START_S + 2 * shape.num_parameters / READ_BYTES_PER_S
         return (tokens * forward * passes / speed + start_s) / 3600
 

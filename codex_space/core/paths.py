@@ -251,6 +251,11 @@ class Workspace:
         """Problems files from the Hub, and what canonical solutions gave."""
         return self.root / "benchmarks"
 
+    @property
+    def tokens(self) -> Path:
+        """Texts of pretraining turned into tokens, a folder for each text and tokenizer (work/shards.py)."""
+        return self.root / "tokens"
+
     def job(self, run_id: str) -> JobDir:
         """Return the run's folder.
 

@@ -54,8 +54,8 @@ class BaseRecipe(Section):
     @model_validator(mode="after")
     def _several_can_train(self) -> "BaseRecipe":
         kind = getattr(self, "kind", "")
-        if self.launch.num_processes > 1 and kind not in TUNING_KINDS:
-            raise ValueError(f"launch.num_processes is for {', '.join(TUNING_KINDS)}: a {kind} run is one process")
+        if self.launch.num_processes > 1 and not isinstance(self, TrainingRecipe):
+            raise ValueError(f"launch.num_processes is for what trains a model: a {kind} run is one process")
         return self
 
     @model_validator(mode="after")
@@ -121,6 +121,23 @@ class TrainingRecipe(BaseRecipe):
     def sources(self) -> list[DatasetSection]:
         """Every source that rows are read from, the validation rows' own last."""
         return [*self.datasets, *([self.validation.dataset] if self.validation.dataset else [])]
+
+    @model_validator(mode="after")
+    def _shards_can_train(self) -> "TrainingRecipe":
+        config = self.launch.config
+        if config == "ddp":
+            return self
+        if self.launch.num_processes < 2:
+            raise ValueError(
+                f"launch.config {config} shares a model among processes: set launch.num_processes to 2 or more"
+            )
+        for name in ("evaluate", "samples"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"launch.config {config} and {name} do not go together: one process writes the answers, and it holds a "
+                    "part of the model only"
+                )
+        return self
 
     @model_validator(mode="after")
     def _best_is_known(self) -> "TrainingRecipe":
@@ -196,28 +213,11 @@ class TuningRecipe(TrainingRecipe):
     )
 
     @model_validator(mode="after")
-    def _shards_can_train(self) -> "TuningRecipe":
-        config = self.launch.config
-        if config == "ddp":
-            return self
-        if self.launch.num_processes < 2:
-            raise ValueError(
-                f"launch.config {config} shares a model among processes: set launch.num_processes to 2 or more"
-            )
-        if self.model.load_in_4bit:
-            raise ValueError(
-                f"launch.config {config} shares weights of 16 and 32 bits alone: take model.load_in_4bit out"
-            )
-        for name in ("evaluate", "samples"):
-            if getattr(self, name):
-                raise ValueError(
-                    f"launch.config {config} and {name} do not go together: one process writes the answers, and it holds a "
-                    "part of the model only"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _four_bit_needs_lora(self) -> "TuningRecipe":
+        if self.model.load_in_4bit and self.launch.config != "ddp":
+            raise ValueError(
+                f"launch.config {self.launch.config} shares weights of 16 and 32 bits alone: take model.load_in_4bit out"
+            )
         if self.model.load_in_4bit and self.lora is None:
             raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")
         if self.lora and self.lora.continue_adapter and self.model.added_tokens:
@@ -229,6 +229,30 @@ class SftRecipe(TuningRecipe):
     """Supervised fine-tuning with TRL's SFTTrainer."""
 
     kind: Literal["sft"]
+    engine: Literal["trl", "loop"] = Field(
+        default="trl",
+        description="What takes the steps: TRL's SFTTrainer, or our own lean loop over the rows that TRL prepares, with the same "
+        "losses and less between two steps.",
+    )
+
+    @model_validator(mode="after")
+    def _loop_can_train(self) -> "SftRecipe":
+        if self.engine == "trl":
+            return self
+        if self.launch.num_processes > 1:
+            raise ValueError(
+                "engine: loop trains answers in one process: set launch.num_processes to 1, or engine: trl"
+            )
+        if self.model.load_in_4bit:
+            raise ValueError(
+                "engine: loop holds weights of 16 and 32 bits alone: take model.load_in_4bit out, or set engine: trl"
+            )
+        for name, usual in (("loss_type", "nll"), ("label_smoothing_factor", 0), ("neftune_noise_alpha", None)):
+            if (given := self.train.get(name, usual)) != usual:
+                raise ValueError(
+                    f"engine: loop takes the plain loss: take train.{name} ({given!r}) out, or set engine: trl"
+                )
+        return self
 
 
 class DpoRecipe(TuningRecipe):
@@ -287,6 +311,12 @@ class PretrainRecipe(TrainingRecipe):
     )
     tokenizer: str = Field(description="`run:RUN_ID` of a tokenizer run, a local folder, or a Hub id.")
     block_size: int = Field(default=512, ge=32, le=131072, description="Tokens in one training sequence.")
+
+    @model_validator(mode="after")
+    def _loop_shares_by_fsdp(self) -> "PretrainRecipe":
+        if self.launch.config == "zero3":
+            raise ValueError("launch.config zero3 is for tuning: pretraining shares a model with fsdp2")
+        return self
 
 
 class TokenizerRecipe(BaseRecipe):

@@ -30,6 +30,7 @@ _OF_RUN = {
     "adapter": "bases",
     "cache": "caches",
     "merged": "caches",
+    "tokens": "caches",
     "evaluations": "evaluations",
     "samples": "evaluations",
 }
@@ -113,8 +114,8 @@ def part_of(path: PurePosixPath) -> str:
         return "scratch"
     if top == "datasets" and rest:
         return {".deleted": "trash", ".incoming": "scratch"}.get(rest[0].partition("-")[0], "datasets")
-    if top == "benchmarks":
-        return "evaluations"
+    if top in {"benchmarks", "tokens"}:
+        return {"benchmarks": "evaluations", "tokens": "caches"}[top]
     return _part_of_run(rest[1]) if top == "runs" and len(rest) > 1 else "other"
 
 

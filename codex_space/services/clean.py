@@ -21,7 +21,7 @@ from codex_space.hub.client import Hub
 from codex_space.hub.proof import prove
 from codex_space.jobs import away, references, resume_point
 from codex_space.jobs.process import adopt, read_identity
-from codex_space.services import after, cached_models
+from codex_space.services import after, cached_models, cached_tokens
 from codex_space.services.context import Context
 from codex_space.store import checkpoints as rows
 from codex_space.store import runs as run_rows
@@ -107,6 +107,14 @@ def plan(ctx: Context) -> Plan:
             found.items.append(Item(kind, path, name, size_bytes, safe, row.run_id, row.step))
     found.items.extend(_scratch(ctx))
     found.items.extend(_caches(ctx))
+    for path, is_read in cached_tokens.find(ctx.workspace):
+        name = f"tokens {path.name[:8]}"
+        if is_read:
+            found.kept.append(Kept(name, cached_tokens.IN_USE))
+        else:
+            found.items.append(
+                Item("caches", path, name, _gain_bytes(path), "made again by the next run on these texts")
+            )
     for cached in cached_models.find(ctx):
         size_bytes, safe = _gain_bytes(cached.path), "downloaded again when it is needed; the Hub is asked for it first"
         found.items.append(Item("models", cached.path, cached.repo_id, size_bytes, safe))
@@ -158,6 +166,8 @@ def _remove(ctx: Context, hub: Hub, item: Item, *, dry_run: bool) -> str:
         return "a link leads to it or from it"
     if item.run_id:
         return _remove_checkpoint(ctx, hub, item, dry_run=dry_run)
+    if item.path.parent == ctx.workspace.tokens:
+        return cached_tokens.remove(ctx.workspace, item.path, dry_run=dry_run)
     if not dry_run:
         shutil.rmtree(item.path, ignore_errors=True)
         if item.path.exists():

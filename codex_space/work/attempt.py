@@ -46,6 +46,7 @@ class Attempt:
         graded: What the owner has graded of the run that is exported.
         public_only: A server the recipe names is asked at a public address or not at all.
         portable: `trl` or `python` where the recipe is to be written down for plain TRL instead of trained.
+        timed_steps: With `check_only` how many steps are taken to see how fast they are; nothing of them is kept.
     """
 
     job: JobDir
@@ -63,6 +64,7 @@ class Attempt:
     graded: tuple[Graded, ...] = ()
     public_only: bool = True
     portable: str = ""
+    timed_steps: int = 0
 
     def say(self, e: str, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
         """Append an event with the time of now."""
@@ -107,4 +109,5 @@ def read_attempt(
         graded=tuple(Graded(**each) for each in facts.get("graded", [])),
         public_only=bool(facts.get("public_only", True)),
         portable=str(facts.get("portable", "")),
+        timed_steps=int(facts.get("timed_steps", 0)),
     )

@@ -54,6 +54,10 @@ class Optimizers:
             each.step()
             each.zero_grad(set_to_none=True)
 
+    def weights(self) -> list[list[torch.nn.Parameter]]:
+        """Return the weights of each optimizer in the order of its state."""
+        return [[weight for group in each.param_groups for weight in group["params"]] for each in self._all]
+
     def state_dict(self) -> list[dict[str, Any]]:
         """Return what `load_state_dict` takes."""
         return [each.state_dict() for each in self._all]

@@ -9,13 +9,13 @@ from transformers import PreTrainedTokenizerBase
 from codex_space.core import durable
 from codex_space.core.architectures import Architecture, read_architecture
 from codex_space.core.errors import DataError, ModelError, RecipeError, nearest
-from codex_space.core.paths import MANIFEST
+from codex_space.core.paths import MANIFEST, Workspace
 from codex_space.core.recipe import PretrainRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import benchmark, models, packing, report, rows, samples, shards, tokenizer
+from codex_space.work import benchmark, models, packing, processes, report, rows, samples, shards, tokenizer
 from codex_space.work.attempt import Attempt
-from codex_space.work.loop import Corpus, Loop
 from codex_space.work.loop_arguments import LoopArguments
+from codex_space.work.loop_text import Corpus, TextLoop
 
 log = logging.getLogger(__name__)
 
@@ -35,21 +35,23 @@ def run(attempt: Attempt) -> None:
     architecture = read_architecture(recipe.architecture)
     _require_positions(architecture, recipe.block_size)
     architecture.shape()  # off its target it is refused before anything is read
-    prepared = rows.prepare(attempt)
+    with processes.main_first():
+        prepared = rows.prepare(attempt)
     attempt.say("phase", phase="tokens", detail=f"turning {prepared.num_train:,} texts into tokens")
-    words = _load_tokenizer(attempt, recipe, prepared)
-    cache = attempt.job.root / "tokens" if attempt.workspace is None else attempt.workspace / "tokens"
-    train = shards.write(prepared.train, prepared.train_sha256, words, cache)
-    held = None
-    if prepared.num_validation:
-        held = shards.write(prepared.validation, prepared.validation_sha256, words, cache)
+    with processes.main_first():
+        words = _load_tokenizer(attempt, recipe, prepared)
+        train, held = _tokens(attempt, prepared, words)
     corpus = Corpus(_pack(train, recipe, arguments), recipe.block_size, train.key, held)
     model = models.build_fresh(architecture, words, recipe.seed)
     models.quieten(model)
     log.info("%s parameters, %s tokens", f"{model.num_parameters():,}", f"{train.num_tokens:,}")
-    loop = Loop(attempt, model, words, corpus, arguments)
-    reporter = report.Reporter(attempt, evaluates=held is not None, examine=benchmark.examiner(attempt, loop, words))
-    reporter.sampler = samples.make(attempt, loop, words, prepared, as_chat=False)
+    is_shared = recipe.launch.config == "fsdp2"
+    loop = TextLoop(attempt, model, words, corpus, arguments, shares_model=is_shared)
+    is_main = processes.is_main()
+    examine = benchmark.examiner(attempt, loop, words) if is_main else None
+    reporter = report.Reporter(attempt, evaluates=held is not None, examine=examine)
+    if is_main:
+        reporter.sampler = samples.make(attempt, loop, words, prepared, as_chat=False)
     report.train(
         attempt,
         loop,
@@ -58,8 +60,21 @@ def run(attempt: Attempt) -> None:
         trained_tokens=corpus.rows.num_rows * recipe.block_size,
         total_tokens=train.num_tokens,
     )
-    if not attempt.check_only:
+    if attempt.timed_steps and attempt.check_only:
+        attempt.say("speed", **loop.time_steps(attempt.timed_steps))
+    if not attempt.check_only and is_main:
         _write_metrics(attempt, recipe)
+
+
+def _tokens(
+    attempt: Attempt, prepared: Prepared, words: PreTrainedTokenizerBase
+) -> tuple[shards.Tokens, shards.Tokens | None]:
+    """Return what is trained on and what is held out."""
+    cache = attempt.job.root / "tokens" if attempt.workspace is None else Workspace(attempt.workspace).tokens
+    train = shards.write(prepared.train, prepared.train_sha256, words, cache)
+    if not prepared.num_validation:
+        return train, None
+    return train, shards.write(prepared.validation, prepared.validation_sha256, words, cache)
 
 
 def _write_metrics(attempt: Attempt, recipe: PretrainRecipe) -> None:

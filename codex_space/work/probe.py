@@ -28,6 +28,7 @@ from codex_space.core.shapes import read_shape
 from codex_space.work.attempt import Attempt
 from codex_space.work.failures import is_out_of_memory
 from codex_space.work.loop import Loop
+from codex_space.work.loop_text import TextLoop
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ def run(attempt: Attempt, trainer: Trainer | Loop) -> None:
     wanted = recipe.launch.probe == "on" or (recipe.launch.probe == "auto" and torch.cuda.is_available())
     if not wanted or attempt.resume_from_step or world_size(trainer) > 1:
         return
+    if isinstance(trainer, Loop):
+        trainer = cast("Trainer | TextLoop", trainer.rehearsed)
     args = trainer.args
     given = Sizes(args.per_device_train_batch_size, args.gradient_accumulation_steps, bool(args.gradient_checkpointing))
     attempt.say("phase", phase="probe", detail=f"trying a step on the longest {given.batch} rows")
@@ -74,7 +77,7 @@ def world_size(trainer: Trainer | Loop) -> int:
     return trainer.world_size if isinstance(trainer, Loop) else trainer.args.world_size
 
 
-def _too_large(trainer: Trainer | Loop, given: Sizes) -> TrainingError:
+def _too_large(trainer: Trainer | TextLoop, given: Sizes) -> TrainingError:
     """Return the sentence that names the smallest change which fits, found by trying."""
     halves = [given.batch >> by for by in range(1, given.batch.bit_length())]
     smaller = [replace(given, batch=size, accumulation=given.accumulation * given.batch // size) for size in halves]
@@ -101,7 +104,7 @@ def _too_large(trainer: Trainer | Loop, given: Sizes) -> TrainingError:
     return TrainingError(what, where="probe", cure=f"Set {told}: tried, and it takes {peak_gib:.2f} GiB.")
 
 
-def _first_that_fits(trainer: Trainer | Loop, choices: list[Sizes]) -> tuple[Sizes, float] | None:
+def _first_that_fits(trainer: Trainer | TextLoop, choices: list[Sizes]) -> tuple[Sizes, float] | None:
     """Return the first of choices (largest first) that fits, by bisection: what is smaller than one that fits does too."""
     low, high, found = 0, len(choices), None
     while low < high:
@@ -114,10 +117,10 @@ def _first_that_fits(trainer: Trainer | Loop, choices: list[Sizes]) -> tuple[Siz
     return found
 
 
-def _try(trainer: Trainer | Loop, sizes: Sizes) -> float | None:
+def _try(trainer: Trainer | TextLoop, sizes: Sizes) -> float | None:
     """Return the GiB that two steps on the longest rows take at most, None where memory is short."""
     accumulation = min(sizes.accumulation, 2)  # gradients of an earlier batch are there from the second on
-    if isinstance(trainer, Loop):
+    if isinstance(trainer, TextLoop):
         rehearse = functools.partial(trainer.rehearse, sizes.batch, accumulation, is_checkpointed=sizes.is_checkpointed)
         return _measure(rehearse)
     rows = _rows(trainer, sizes, 2 * accumulation)
@@ -212,9 +215,9 @@ def _lengths(rows: datasets.Dataset) -> list[int]:
     return [sum(map(len, values)) for values in zip(*(rows[name] for name in names), strict=True)]
 
 
-def _longest_row(trainer: Trainer | Loop) -> int:
+def _longest_row(trainer: Trainer | TextLoop) -> int:
     """Return the tokens of the longest row where rows can be cut, else 0."""
-    rows = None if isinstance(trainer, Loop) else trainer.train_dataset
+    rows = None if isinstance(trainer, TextLoop) else trainer.train_dataset
     can_be_cut = isinstance(rows, datasets.Dataset) and "input_ids" in rows.column_names
     return max(_lengths(rows)) if can_be_cut else 0
 
@@ -236,7 +239,7 @@ def _peak_gib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / (1 << 20)
 
 
-def _estimate_gib(attempt: Attempt, trainer: Trainer | Loop) -> float | None:
+def _estimate_gib(attempt: Attempt, trainer: Trainer | TextLoop) -> float | None:
     """Return what was estimated for this model on this machine, None for a family that is not known."""
     recipe = attempt.recipe
     if not isinstance(recipe, TuningRecipe | PretrainRecipe):

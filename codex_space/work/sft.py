@@ -1,10 +1,12 @@
-"""Supervised fine-tuning with TRL's SFTTrainer: in full, with LoRA, or with LoRA on a base in 4 bits."""
+"""Supervised fine-tuning with TRL's SFTTrainer or our own loop: in full, with LoRA, or with LoRA on a base in 4 bits."""
 
 from trl import SFTConfig, SFTTrainer
 
 from codex_space.core.errors import DataError, ModelError
+from codex_space.core.recipe import SftRecipe
 from codex_space.work import templates, token_check, tuning
 from codex_space.work.attempt import Attempt
+from codex_space.work.loop_sft import SftLoop
 
 
 def run(attempt: Attempt) -> None:
@@ -16,7 +18,9 @@ def run(attempt: Attempt) -> None:
     start = tuning.begin(attempt)
     trainer = make(start)
     sequences = token_check.from_labels(trainer.train_dataset, "labels")
-    tuning.train(start, trainer, token_check.check(trainer, start.prepared, sequences, start.stop_id))
+    counts = token_check.check(trainer, start.prepared, sequences, start.stop_id)
+    assert isinstance(start.recipe, SftRecipe)  # noqa: S101  # narrows the type
+    tuning.train(start, SftLoop(attempt, trainer) if start.recipe.engine == "loop" else trainer, counts)
 
 
 def make(start: tuning.Start) -> "_Trainer":

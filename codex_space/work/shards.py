@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from codex_space.core import durable
+from codex_space.core import durable, scratch
 from codex_space.core.errors import DataError
 from codex_space.work.processes import tokenizing_on_all_threads
 from codex_space.work.tokenizer import read_texts
@@ -50,6 +51,11 @@ class Tokens:
     end_id: int
     shards: tuple[Shard, ...]
 
+    def hold(self, lock: int) -> "Tokens":
+        """Keep the folder from a clean-up for as long as these are in use."""
+        weakref.finalize(self, os.close, lock)
+        return self
+
     @property
     def num_tokens(self) -> int:
         """Tokens of all shards."""
@@ -66,12 +72,12 @@ class Reader:
 
     def __init__(self, tokens: Tokens) -> None:
         """Map the files; nothing is read yet."""
+        self._tokens = tokens
         self._maps = [
             np.memmap(_shard(tokens.folder, number), dtype=tokens.dtype, mode="r")
             for number in range(len(tokens.shards))
         ]
         self._starts = np.cumsum([0, *(len(each) for each in self._maps)])
-        self._end_id = tokens.end_id
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -89,7 +95,7 @@ class Reader:
     def text_starts(self) -> np.ndarray:
         """Return where each text begins, its leading end token included; the last entry is the last end token."""
         found = [
-            first + np.flatnonzero(each == self._end_id)
+            first + np.flatnonzero(each == self._tokens.end_id)
             for first, each in zip(self._starts[:-1], self._maps, strict=True)
         ]
         return np.concatenate(found)
@@ -112,17 +118,17 @@ def write(rows: Path, rows_sha256: str, tokenizer: PreTrainedTokenizerBase, cach
     """
     key = key_of(rows_sha256, tokenizer)
     folder = cache / key
+    lock = scratch.share(folder)
     dtype = "uint16" if len(tokenizer) <= 1 << 16 else "uint32"
     known = durable.read_json(folder / FACTS)
     if known is None:
-        folder.mkdir(parents=True, exist_ok=True)
         shards = list(_write_shards(rows, tokenizer, folder, dtype))
         durable.write_json(folder / FACTS, {"shards": [vars(shard) for shard in shards]})
     else:
         shards = [Shard(**facts) for facts in known["shards"]]
         for number, shard in enumerate(shards):
             _require_whole(_shard(folder, number), shard, dtype)
-    return Tokens(folder, key, dtype, int(tokenizer.eos_token_id), tuple(shards))
+    return Tokens(folder, key, dtype, int(tokenizer.eos_token_id), tuple(shards)).hold(lock)
 
 
 def _write_shards(rows: Path, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> Iterator[Shard]:

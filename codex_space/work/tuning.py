@@ -31,6 +31,7 @@ from codex_space.work import (
     token_check,
 )
 from codex_space.work.attempt import Attempt
+from codex_space.work.loop import Loop
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +223,7 @@ class Ours(Trainer):
             return super().evaluate(*args, **kwargs)
 
 
-def train(start: Start, trainer: Trainer, counts: token_check.Counts) -> None:
+def train(start: Start, trainer: Trainer | Loop, counts: token_check.Counts) -> None:
     """Say what the rows hold, train, and leave each checkpoint loadable by itself.
 
     Raises:

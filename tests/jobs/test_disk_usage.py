@@ -55,6 +55,7 @@ def test_every_byte_is_counted_once_and_by_its_part(workspace, tmp_path):
         ("datasets/.deleted-a/x", "trash"), ("datasets/.incoming-a/x", "scratch"), ("datasets/.hidden/x", "datasets"),
         ("runs/R/checkpoint-12/x", "checkpoints"), ("runs/R/checkpoint-x/y", "other"), ("runs/R/.removed-checkpoint-1/x", "trash"),
         ("runs/R/.checkpoint-1.fetch/x", "scratch"), ("runs/R/merged/x", "caches"), ("runs/R/events.jsonl", "other"), ("runs/R", "other"),
+        ("tokens/0a1b/00000.bin", "caches"), ("runs/R/tokens/0a1b/00000.bin", "caches"),
         ("benchmarks/x", "evaluations"), ("runs/R/evaluations/step-1/x", "evaluations"),
     ],
 )  # fmt: skip

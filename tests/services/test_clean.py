@@ -15,7 +15,7 @@ import pytest
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, RunError, TrainingError, WorkspaceError
 from codex_space.core.paths import MANIFEST
-from codex_space.core.scratch import Scratch, held
+from codex_space.core.scratch import Scratch, held, share
 from codex_space.core.settings import read_settings
 from codex_space.hub.push import push_checkpoint
 from codex_space.jobs import away, resume_point
@@ -400,6 +400,30 @@ def test_caches_of_runs_that_may_go_on_stay(ctx, sent):
     end(ctx, "succeeded")
     assert [item.path.name for item in clean(ctx, "caches").removed] == ["cache"]
     assert (sent.root / "base" / "x").is_file()
+
+
+def test_tokens_go_whole_and_stay_while_a_run_reads_them(ctx, sent, monkeypatch):
+    read, idle = ctx.workspace.tokens / ("a" * 32), ctx.workspace.tokens / ("b" * 32)
+    lock = share(read)
+    os.close(share(idle))
+    for folder in (read, idle):
+        (folder / "00000.bin").write_bytes(b"x" * 9000)
+    assert {kept.name: kept.why for kept in cleaning.plan(ctx).kept}["tokens aaaaaaaa"] == "a run reads it"
+    assert [item.path for item in clean(ctx, "caches", dry_run=True).removed] == [idle]
+    assert [item.path for item in clean(ctx, "caches").removed] == [idle]
+    assert not idle.exists()
+    os.close(lock)
+    with monkeypatch.context() as patch:  # killed once it has begun to delete
+        patch.setattr(shutil, "rmtree", lambda path, **_: None if not path.exists() else os._exit(9))
+        child = os.fork()
+        if not child:
+            clean(ctx, "caches")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    left = ctx.workspace.root / "tokens-aaaaaaaa"
+    assert (left / "00000.bin").is_file()
+    assert not read.exists()
+    os.utime(left, (1, 1))
+    assert [item.path for item in clean(ctx, "scratch").removed] == [left]
 
 
 def test_an_unknown_kind_and_a_second_clean_up_are_refused(ctx, sent):

@@ -72,3 +72,15 @@ def test_another_change_leaves_an_export_with_settings_of_its_own_as_it_is():
 def test_what_is_no_list_of_types_does_not_break_the_form():
     for odd in ("after: export\nexport: 3\n", "after: [export]\nexport: {gguf: Q8_0}\n", "after: {export: 1}\n"):
         assert read_form(TINY + odd).export_types in ([], ["Q8_0", "Q4_K_M"])
+
+
+def test_the_method_of_a_tokenizer_is_a_field_and_the_usual_one_is_not_written():
+    text = "kind: tokenizer\nvocab_size: 2048\ndatasets:\n- path: a.jsonl\n"
+    form = read_form(text)
+    assert form.tokenizer_method == "byte_bpe"
+    assert write_form(text, form) == write_form(text, read_form(text))
+    changed = write_form(text, replace(form, tokenizer_method="sentencepiece_unigram"))
+    assert parse_recipe(changed).method == "sentencepiece_unigram"
+    assert read_form(changed).tokenizer_method == "sentencepiece_unigram"
+    assert "method" not in write_form(text, replace(form, vocab_size=1024))
+    assert read_form("kind: sft").tokenizer_method is None

@@ -1,6 +1,7 @@
 """The dial, what it costs, a blend's shares and packed text, without a browser."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,12 @@ def test_the_budget_names_every_machine_with_its_hours_and_dollars(ctx):
     assert "a100-large" in told
     assert "$" in told
     assert "hours" in told
+    assert ", measured" not in told
+    measured = replace(
+        pretraining.budget(ctx, plan.text)[0], hours=2.0, fits=True, is_measured=True, notes=["<b> a second"]
+    )
+    assert "about 2.0 hours, measured" in view.render_budget([measured])
+    assert "&lt;b&gt; a second." in view.render_measured(measured)
     told = view.render_dial(plan.dial)
     assert "20 layers, 1,280 wide, 10 heads" in told
 

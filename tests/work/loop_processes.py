@@ -6,17 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from codex_space.core.architectures import read_architecture
 from codex_space.core.paths import JobDir
-from codex_space.work import models, packing, shards
-from codex_space.work.loop import Corpus, Loop
+from codex_space.work import models, packing, processes, shards
 from codex_space.work.loop_arguments import LoopArguments
+from codex_space.work.loop_text import Corpus, TextLoop
 from codex_space.work.vocabularies import learn
 
 
-def main(rows: Path, out: Path, batch: int) -> None:
+def main(rows: Path, out: Path, batch: int, config: str = "ddp") -> None:
     """Train with that batch on each process."""
     torch.set_num_threads(1)
     words = learn([], 0)
@@ -31,14 +31,25 @@ def main(rows: Path, out: Path, batch: int) -> None:
         optim="adamw_torch_fused",
         adam_epsilon=1e-3,
     )
-    attempt: Any = SimpleNamespace(job=JobDir(out.parent))
-    loop = Loop(attempt, models.build_fresh(read_architecture("tiny"), words, 1), words, corpus, train)
+    attempt: Any = SimpleNamespace(job=JobDir(out.with_suffix(".job")))
+    loop = TextLoop(
+        attempt,
+        models.build_fresh(read_architecture("tiny"), words, 1),
+        words,
+        corpus,
+        train,
+        shares_model=config == "fsdp2",
+    )
     loop.train()
     measured = loop.evaluate()
-    if loop.is_main:
-        weights = {name: value.contiguous().clone() for name, value in loop.model.state_dict().items()}
+    loop.save()
+    if processes.is_main():
+        weights = {
+            name: value.contiguous().clone()
+            for name, value in load_file(attempt.job.checkpoint(5) / "model.safetensors").items()
+        }
         save_file({**weights, "eval_loss": torch.tensor(measured["eval_loss"])}, out)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from codex_space.core.architectures import Architecture, list_architectures, read_architecture
 from codex_space.core.errors import RecipeError
-from codex_space.work import loop, models, optimizers
+from codex_space.jobs.launch import worker_command, worker_environ
+from codex_space.work import loop_text, models, optimizers
 from codex_space.work.loop_arguments import LoopArguments
 from codex_space.work.vocabularies import learn
 from tests.work import loop_processes
@@ -77,7 +78,7 @@ def test_accumulation_adds_up_to_a_larger_batch(tmp_path):
 def test_a_checkpoint_is_whole_before_its_evaluation(tmp_path, monkeypatch):
     job = make_folder(tmp_path, pretrain_recipe(train={"max_steps": 6}, checkpoints={"every_steps": 3}), text_rows())
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Loop, "_windows", lambda *_: (_ for _ in ()).throw(RuntimeError("it died")))
+        patch.setattr(loop_text.TextLoop, "held_batches", lambda *_: (_ for _ in ()).throw(RuntimeError("it died")))
         assert job.run() == 1
     assert job.dir.checkpoint_steps() == [3]
     assert not job.said("checkpoint")
@@ -178,11 +179,69 @@ def test_two_processes_train_as_one_with_the_same_rows(tmp_path):
     pq.write_table(pa.table({"text": [row["text"] for row in text_rows()]}), rows)
     alone, together = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
     loop_processes.main(rows, alone, 4)
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.work.loop_processes"]
-    command = [sys.executable, *launch, str(rows), str(together), "2"]
-    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
+    _on_two_processes(rows, together, 2)
     other = load_file(together)
     for name, value in load_file(alone).items():
         torch.testing.assert_close(other[name], value, atol=1e-5, rtol=0)
+
+
+def test_parts_of_a_model_train_as_a_whole_one(tmp_path):
+    """FSDP2 over gloo: each process holds half of each layer; weights, losses and checkpoints are those of one process."""
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": [row["text"] for row in text_rows()]}), rows)
+    alone, together = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    loop_processes.main(rows, alone, 4)
+    _on_two_processes(rows, together, "2", "fsdp2")
+    other = load_file(together)
+    for name, value in load_file(alone).items():
+        torch.testing.assert_close(other[name], value, atol=1e-5, rtol=0)
+
+
+def _on_two_processes(*arguments):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.work.loop_processes"]
+    environ = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *launch, *map(str, arguments)]
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+@pytest.mark.parametrize("config", ["ddp", "fsdp2"])
+def test_a_run_of_two_processes_stops_resumes_and_ends_as_one(tmp_path, config):
+    steady = {"max_steps": 8, "optim": "adamw_torch_fused", "adam_epsilon": 1e-3, **EXACT}
+    alone = make_folder(tmp_path / "alone", pretrain_recipe(train=steady), text_rows())
+    assert alone.run() == 0, alone.sentence
+    train = {**steady, "per_device_train_batch_size": 2}
+    launched = {"num_processes": 2, "config": config, "num_threads": 1}
+    both = make_folder(tmp_path / "both", pretrain_recipe(train=train, launch=launched), text_rows())
+    environ = worker_environ(os.environ, num_threads=1, offline=True)
+    both.dir.stop_request.touch()
+    for attempt in (1, 2):
+        step = both.dir.checkpoint_steps()[-1] if attempt == 2 else 0
+        both.launch(num_processes=2, config=config, attempt=attempt, resume_from_step=step)
+        command = worker_command(both.dir)
+        ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=200, check=False)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        both.dir.stop_request.unlink(missing_ok=True)
+    assert both.said("done")[0]["stopped"]
+    assert 0 < both.said("done")[0]["step"] < both.said("done")[1]["step"] == 8
+    for name in ("loss", "eval_loss", "grad_norm"):
+        expected = dict(alone.curve(name))
+        found = dict(both.curve(name))
+        assert expected.keys() <= found.keys()
+        assert [found[step] for step in expected] == pytest.approx(list(expected.values()), abs=1e-5), name
+    assert len(both.said("attempt")) == 2
+    assert [path.name for path in both.dir.checkpoint(8).glob("*.safetensors")] == ["model.safetensors"]
+    ones, twos = (load_file(job.dir.checkpoint(8) / "model.safetensors") for job in (alone, both))
+    assert ones.keys() == twos.keys()
+    assert json.loads((both.dir.root / "metrics.json").read_text())["final"]["step"] == 8
+
+
+def test_steps_that_are_timed_keep_nothing(tmp_path):
+    job = make_folder(tmp_path, pretrain_recipe(train={"gradient_accumulation_steps": 3}), text_rows())
+    assert job.run("--check", timed_steps=4) == 0
+    (speed,) = job.said("speed")
+    assert (speed["steps"], speed["step_tokens"]) == (4, 4 * 3 * 64)
+    assert speed["tokens_per_s"] > 0
+    assert speed["evaluate_s"] > 0
+    assert not job.dir.checkpoint_steps()
+    assert not job.said("log")

@@ -100,9 +100,12 @@ def test_more_processes_than_the_machine_has_are_refused(make_job):
 
 
 def test_a_kind_that_is_one_process_says_so():
-    with pytest.raises(RecipeError, match="a pretrain run is one process"):
+    with pytest.raises(RecipeError, match="a tokenizer run is one process"):
+        parse_recipe("kind: tokenizer\ndatasets: [{path: a}]\nlaunch: {num_processes: 2}\n")
+    with pytest.raises(RecipeError, match="pretraining shares a model with fsdp2"):
         parse_recipe(
-            "kind: pretrain\narchitecture: tiny\ntokenizer: 'fresh:bytes'\ndatasets: [{path: a}]\nlaunch: {num_processes: 2}\n"
+            "kind: pretrain\narchitecture: tiny\ntokenizer: 'fresh:bytes'\ndatasets: [{path: a}]\n"
+            "launch: {num_processes: 2, config: zero3}\n"
         )
 
 

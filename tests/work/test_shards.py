@@ -1,5 +1,6 @@
 """Token shards: written once, resumed, exact across shard borders, and refused when cut short."""
 
+import gc
 import itertools
 import os
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from codex_space.core import scratch
 from codex_space.core.errors import DataError
 from codex_space.work import packing, shards
 from codex_space.work.vocabularies import learn
@@ -96,6 +98,19 @@ def test_texts_are_tokenised_on_all_threads_and_nothing_after_them_is(rows, toke
     shards.write(rows, "a", tokenizer, tmp_path / "cache")
     assert set(seen) == {"true"}
     assert os.environ["TOKENIZERS_PARALLELISM"] == "false", "a process forked now could hang"
+
+
+@pytest.mark.usefixtures("_small")
+def test_tokens_are_held_while_something_reads_them(rows, tokenizer, tmp_path):
+    reader = shards.Reader(shards.write(rows, "a", tokenizer, tmp_path / "cache"))
+    folder = next((tmp_path / "cache").iterdir())
+    with scratch.held(folder) as is_free:
+        assert not is_free, "a clean-up may not take it now"
+    assert len(reader) > 0
+    del reader
+    gc.collect()
+    with scratch.held(folder) as is_free:
+        assert is_free
 
 
 @pytest.mark.usefixtures("_small")

@@ -7,7 +7,7 @@ import gradio as gr
 
 from codex_space.core.dial import MAX_DEPTH, MIN_DEPTH, TOKENS_PER_PARAMETER
 from codex_space.core.errors import CodexError
-from codex_space.services import pretraining, runs
+from codex_space.services import pretraining, probe, runs
 from codex_space.services.context import Context
 from codex_space.ui.errors import message_of
 from codex_space.ui.tabs.train_form import dataset_choices, tokenizer_choices
@@ -27,6 +27,8 @@ class PretrainTab:
     chosen: list[Any]
     sizes: gr.HTML
     budget: gr.HTML
+    measure: gr.Button
+    measured: gr.HTML
     text: gr.Code
     look: gr.Button
     row: gr.Number
@@ -76,15 +78,17 @@ def layout(item: gr.Tab, ctx: Context) -> PretrainTab:
             start = gr.Button("Start pretraining", variant="primary", interactive=False, elem_id="pretrain-start")
             started = make_html("", elem_id="pretrain-started")
             budget = make_html("", elem_id="pretrain-budget")
+            measure = gr.Button("Measure the time here: 20 steps", interactive=False, elem_id="pretrain-measure")
+            measured = make_html("", elem_id="pretrain-measured")
             with gr.Accordion("The recipe", open=False):
                 text = gr.Code(language="yaml", interactive=False, show_label=False, elem_id="pretrain-yaml")
     chosen = [depth, style, ratio, tokenizer, datasets, shares]
-    return PretrainTab(item, chosen, sizes, budget, text, look, row, looked, start, started)
+    return PretrainTab(item, chosen, sizes, budget, measure, measured, text, look, row, looked, start, started)
 
 
 def wire(tab: PretrainTab, ctx: Context) -> None:
     """Connect the dial; what it shows follows the newest place it is at."""
-    shown = [tab.sizes, tab.budget, tab.text, tab.start, tab.started]
+    shown = [tab.sizes, tab.budget, tab.text, tab.start, tab.started, tab.measure, tab.measured]
 
     def show(*given: Any) -> list[Any]:  # noqa: ANN401  # as Gradio gives them
         return _show(ctx, given)
@@ -104,6 +108,7 @@ def wire(tab: PretrainTab, ctx: Context) -> None:
         tab.looked,
         api_visibility="private",
     )
+    tab.measure.click(lambda text: _measure(ctx, text), tab.text, [tab.budget, tab.measured], api_visibility="private")
     tab.start.click(lambda text: _start(ctx, text), tab.text, tab.started, api_visibility="private")
 
 
@@ -112,8 +117,10 @@ def _show(ctx: Context, given: tuple[Any, ...]) -> list[Any]:
         plan = pretraining.plan(ctx, _choice(given))
         needs = view.render_budget(pretraining.budget(ctx, plan.text))
     except CodexError as error:
-        return [view.render_refused(error), "", "", gr.Button(interactive=False), ""]
-    return [view.render_dial(plan.dial), needs, plan.text, gr.Button(interactive=True), ""]
+        off = gr.Button(interactive=False)
+        return [view.render_refused(error), "", "", off, "", off, ""]
+    on = gr.Button(interactive=True)
+    return [view.render_dial(plan.dial), needs, plan.text, on, "", on, ""]
 
 
 def _look(ctx: Context, row: int, given: tuple[Any, ...]) -> str:
@@ -123,6 +130,15 @@ def _look(ctx: Context, row: int, given: tuple[Any, ...]) -> str:
         return view.render_look(pretraining.look(ctx, choice, plan.dial.block_size, row))
     except CodexError as error:
         return view.render_refused(error)
+
+
+def _measure(ctx: Context, text: str) -> tuple[Any, str]:
+    try:
+        here = probe.measure(ctx, text)
+        others = pretraining.budget(ctx, text)[1:]
+    except CodexError as error:
+        return gr.skip(), render_notice("bad", "Not measured", message_of(error))
+    return view.render_budget([here, *others]), view.render_measured(here)
 
 
 def _start(ctx: Context, text: str) -> str:

@@ -13,17 +13,23 @@ from codex_space.core.quants import QUANTS
 from codex_space.core.recipe import DPO_LOSSES, KTO_LOSSES
 from codex_space.services import datasets, jobs, models, runs
 from codex_space.services.context import Context
-from codex_space.ui.views.form import EPOCHS, FULL, HERE, LORA, QLORA, STEPS, Form, read_form
+from codex_space.ui.views.form import BYTE_BPE, EPOCHS, FULL, HERE, LORA, QLORA, STEPS, Form, read_form
 
 _COMMON = ("Q4_K_M", "Q8_0", "Q5_K_M", "F16")
 _METHODS = [("LoRA", LORA), ("QLoRA, 4 bits", QLORA), ("All weights", FULL)]
+_TOKENIZERS = [
+    ("byte-level BPE: any text, the usual one", BYTE_BPE),
+    ("SentencePiece BPE", "sentencepiece_bpe"),
+    ("SentencePiece unigram", "sentencepiece_unigram"),
+    ("whole words, for teaching: loses what it does not know", "whitespace"),
+]
 _UNITS = [("passes over the rows", EPOCHS), ("optimizer steps", STEPS)]
 _TUNING, _PRETRAIN, _TOKENIZER = {"sft", "dpo", "kto", "orpo", "reward"}, {"pretrain"}, {"tokenizer"}
 _TRAINING = _TUNING | _PRETRAIN
 # Which kinds show which field; a field not named here is shown for all.
 _KINDS = {
     "base": _TUNING, "method": _TUNING, "lora_r": _TUNING, "beta": {"dpo", "kto", "orpo"}, "loss_type": {"dpo", "kto"},
-    "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER,
+    "architecture": _PRETRAIN, "tokenizer": _PRETRAIN, "vocab_size": _TOKENIZER, "tokenizer_method": _TOKENIZER,
     "length": _TRAINING, "length_unit": _TRAINING, "learning_rate": _TRAINING, "batch": _TRAINING, "accumulation": _TRAINING,
     "max_length": _TRAINING, "holdout_percent": _TRAINING, "every_steps": _TRAINING, "keep_last": _TRAINING,
     "keep_best": _TRAINING, "patience": _TRAINING, "repo_id": _TRAINING, "private": _TRAINING, "keep_rows": _TRAINING,
@@ -40,6 +46,7 @@ class FormFields:
     architecture: gr.Dropdown
     tokenizer: gr.Dropdown
     vocab_size: gr.Number
+    tokenizer_method: gr.Dropdown
     datasets: gr.Dropdown
     weights: gr.Textbox
     method: gr.Radio
@@ -106,6 +113,12 @@ def layout_form(ctx: Context, text: str) -> FormFields:
             minimum=300,
             info="Pieces the tokenizer learns, special ones included.",
             **show("vocab_size"),
+        )
+        made["tokenizer_method"] = gr.Dropdown(
+            _TOKENIZERS,
+            label="Method",
+            info="Only the first two can become a GGUF later.",
+            **show("tokenizer_method"),
         )
     made["datasets"] = gr.Dropdown(
         dataset_choices(ctx),

@@ -12,6 +12,7 @@ from codex_space.core.yaml_text import parse_yaml
 
 FULL, LORA, QLORA = "full", "lora", "qlora"
 EPOCHS, STEPS = "epochs", "steps"
+BYTE_BPE = "byte_bpe"
 HERE = "local"
 FLAVOR = LaunchSection().flavor
 
@@ -35,6 +36,7 @@ class Form:
     architecture: str | None = None
     tokenizer: str | None = None
     vocab_size: int | None = None
+    tokenizer_method: str | None = None
     datasets: list[str] = field(default_factory=list)
     weights: str = ""
     method: str | None = None
@@ -75,7 +77,8 @@ def read_form(text: str) -> Form:
         "weights": _weights_text(sources),
     }
     if kind == "tokenizer":
-        return Form(**common, vocab_size=values.get("vocab_size", 4096))
+        method = str(values.get("method") or BYTE_BPE)
+        return Form(**common, vocab_size=values.get("vocab_size", 4096), tokenizer_method=method)
     special = _pretraining(values) if kind == "pretrain" else _tuning(values, kind)
     return Form(**common, **_training(values, kind), **special)
 
@@ -144,6 +147,7 @@ _PLACES = {
     "architecture": "architecture",
     "tokenizer": "tokenizer",
     "vocab_size": "vocab_size",
+    "tokenizer_method": "method",
     "lora_r": "lora.r",
     "beta": "train.beta",
     "loss_type": "train.loss_type",

@@ -30,12 +30,18 @@ def render_budget(found: Sequence[Estimate]) -> str:
     for each in sorted(found, key=lambda one: not one.fits):
         if each.fits:
             hours = render_hours(each.hours) if each.hours is not None else ""
+            hours += ", measured" if each.is_measured else ""
             money = "none" if not each.usd else f"${each.usd:,.2f}"
         else:
             hours, money = "does not fit", ""
         memory = f"{each.peak_gib:.1f} of {each.memory_gib:.0f} GiB"
         rows.append([escape(each.hardware.partition(" (")[0]), memory, hours, money])
     return render_table(["Machine", "Memory", "Time", "Cost"], rows, "What it needs on each machine")
+
+
+def render_measured(found: Estimate) -> str:
+    """Return what the 20 steps came to."""
+    return "".join(f"<p class=cs-note role=status>{escape(note[0].upper() + note[1:])}.</p>" for note in found.notes)
 
 
 def render_look(pieces: Sequence[tuple[int, str]]) -> str:
