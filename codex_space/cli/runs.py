@@ -43,6 +43,9 @@ def show(args: argparse.Namespace) -> int:
             f"checkpoint step {row.step}: {row.size_bytes / 1e6:.1f} MB{'' if row.on_disk else ', not here'}, "
             f"Hub: {row.upload} {row.upload_error}".rstrip()
         )
+    if probe := summary["probe"]:
+        beside = f", estimated {probe['estimated_gib']:.2f}" if probe["estimated_gib"] else ""
+        print(f"memory of a step on the longest rows: {probe['peak_gib']:.2f} GiB{beside}")
     for alert in summary["alerts"]:
         print(f"{alert['kind'].replace('_', ' ')}: {alert['text']} {alert['action']}")
     if summary["score"] is not None:

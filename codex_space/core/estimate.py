@@ -90,10 +90,18 @@ def estimate(recipe: BaseRecipe, shape: Shape, hardware: Hardware, rows: Rows | 
     tokens = plan.tokens(rows)
     hours = None if tokens is None else plan.hours(step, tokens)
     disk_gib, hub_gib = plan.storage_gib(trained)
+    loaded_gib = wanted * parts["weights"] * step.num_shards if hardware.gpu and step.num_shards > 1 else 0.0
+    if loaded_gib:
+        plan.notes.append(
+            f"each of {wanted} processes reads the whole model into the machine's memory first, {loaded_gib:.0f} of its "
+            f"{hardware.ram_gib:.0f} GiB; what a shared model takes is a formula, not yet measured on several GPUs"
+        )
     notes = plan.notes + ([] if tokens else ["the number of rows is not known, so hours and dollars are not either"])
     share = SAFE_SHARE if hardware.gpu else CPU_SAFE_SHARE
     return Estimate(
-        fits=peak_gib <= share * hardware.memory_gib and disk_gib <= hardware.disk_gib,
+        fits=peak_gib <= share * hardware.memory_gib
+        and disk_gib <= hardware.disk_gib
+        and loaded_gib <= CPU_SAFE_SHARE * hardware.ram_gib,
         peak_gib=round(peak_gib, 2),
         memory_gib=hardware.memory_gib,
         hours=None if hours is None else round(hours, 3),
@@ -119,8 +127,9 @@ class _Plan:
         self.notes: list[str] = []
         if self._is_checkpointed and recipe.train.get("activation_offloading"):
             self.notes.append("activation_offloading lowers the peak below what is said here")
-        if hardware.num_gpus > 1:
-            self.notes.append(f"one of the {hardware.num_gpus} GPUs is used")
+        used = recipe.launch.num_processes
+        if hardware.num_gpus > used:
+            self.notes.append(f"{used} of the {hardware.num_gpus} GPUs {'is' if used == 1 else 'are'} used")
 
     def step(self) -> Step:
         recipe, shape = self._recipe, self._shape
@@ -146,7 +155,8 @@ class _Plan:
             is_accumulated=self._accumulation > 1,
             is_compiled=bool(self._train("torch_compile")),
             loss=self._loss(),
-            num_processes=self._recipe.launch.num_processes,
+            num_processes=recipe.launch.num_processes,
+            num_shards=recipe.launch.num_processes if recipe.launch.config != "ddp" else 1,
             has_reference=self._kind in {"dpo", "kto"} and lora is None and not self._train("precompute_ref_log_probs"),
         )
 

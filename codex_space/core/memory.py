@@ -49,6 +49,7 @@ class Step:
         row_tokens: Of the longest sequence.
         is_packed: Whether attention is told the rows' ends by a mask over all tokens of the micro-batch.
         is_accumulated: Whether gradients of earlier micro-batches are there while one runs.
+        num_shards: Processes that hold a part each of weights, gradients and the optimizer's state; 1 where each holds all.
     """
 
     shape: Shape
@@ -104,7 +105,8 @@ def _held(step: Step) -> dict[str, float]:
         base -= (step.weight_bytes - NF4_BYTES) * shape.num_linear
     trained = shape.num_parameters if step.is_full else step.adapters + step.saved_modules
     state = optimizer_bytes(step.optimizer)
-    if (step.is_full and step.weight_bytes == 2) or step.in_4bit:  # the moments have the weights' precision
+    is_narrow = step.weight_bytes == 2 if step.is_full else _adapter_bytes(step) == 2
+    if is_narrow:  # the moments have the weights' precision
         state /= 2 if state > 2 else 1
     moments = state * trained
     if step.is_full and state <= 2 and "8bit" in step.optimizer:
@@ -116,15 +118,26 @@ def _held(step: Step) -> dict[str, float]:
         "adapters": (step.adapters * _adapter_bytes(step) + step.saved_modules * 4) / shards,
         "optimizer": moments / shards,
         # DDP sends gradients in buckets, copies of their own
-        "buckets": _gradient_bytes(step) if step.num_processes > 1 else 0.0,
+        "buckets": _gradient_bytes(step) if step.num_processes > 1 and shards == 1 else 0.0,
+        "gathered": _gathered_bytes(step),
         "reference": base / shards if step.has_reference else 0.0,
         # bitsandbytes unpacks one matrix at a time to compute with it
         "quantisation": 2.0 * max(linear.weights for linear in shape.linears) if step.in_4bit else 0.0,
     }
 
 
+def _gathered_bytes(step: Step) -> float:
+    """Return what a process that shares a model holds whole: one layer at work, the next on its way, and what is in no layer."""
+    if step.num_shards == 1:
+        return 0.0
+    shape = step.shape
+    each = min(step.weight_bytes, 2) if step.on_gpu else step.weight_bytes  # a GPU gathers them in half precision
+    layer = shape.num_linear / shape.num_layers * (NF4_BYTES if step.in_4bit else each)
+    return 2 * layer + each * shape.num_embedding * (1 if shape.is_tied else 2)
+
+
 def _adapter_bytes(step: Step) -> int:
-    return 2 if step.in_4bit else 4
+    return 2 if step.in_4bit and step.num_shards == 1 else 4  # FSDP keeps what is trained in 32 bits
 
 
 def _moments(step: Step) -> list[dict[str, float]]:
@@ -170,7 +183,7 @@ def _gradient_bytes(step: Step) -> float:
 
 def _is_cast(step: Step) -> bool:
     """Whether autocast makes a second copy of weights in half precision: it does of those in float32, on a GPU."""
-    return step.on_gpu and step.weight_bytes == 4
+    return step.on_gpu and step.weight_bytes == 4 and step.num_shards == 1  # parts are gathered in half precision
 
 
 def _width(step: Step) -> int:

@@ -213,11 +213,31 @@ class TuningRecipe(TrainingRecipe):
     )
 
     @model_validator(mode="after")
-    def _four_bit_needs_lora(self) -> "TuningRecipe":
-        if self.model.load_in_4bit and self.launch.config != "ddp":
+    def _four_bits_are_shared_by_fsdp1(self) -> "TuningRecipe":
+        """FSDP 1 lays a layer's weights end to end as one tensor, so that none may have a precision of its own."""
+        config = self.launch.config
+        if config != "ddp" and (config == "fsdp1") != self.model.load_in_4bit:
             raise ValueError(
-                f"launch.config {self.launch.config} shares weights of 16 and 32 bits alone: take model.load_in_4bit out"
+                "launch.config fsdp1 is for a base in 4 bits: set model.load_in_4bit, or take fsdp2"
+                if config == "fsdp1"
+                else f"launch.config {config} shares weights of 16 and 32 bits alone: take fsdp1, which shares those in 4 bits"
             )
+        if config != "fsdp1":
+            return self
+        if getattr(self, "kind", "") != "sft":
+            raise ValueError(
+                "launch.config fsdp1 is for sft: the other kinds hold 4 bits on each GPU, with config: ddp"
+            )
+        if self.model.added_tokens or (self.lora and self.lora.modules_to_save):
+            raise ValueError(
+                "launch.config fsdp1 trains adapters alone: take model.added_tokens and lora.modules_to_save out"
+            )
+        if self.model.dtype == "float32":
+            raise ValueError("launch.config fsdp1 stores 4 bits as numbers of 16: set model.dtype to auto or bfloat16")
+        return self
+
+    @model_validator(mode="after")
+    def _four_bit_needs_lora(self) -> "TuningRecipe":
         if self.model.load_in_4bit and self.lora is None:
             raise ValueError("model.load_in_4bit needs a lora section: weights in 4 bits cannot be trained themselves")
         if self.lora and self.lora.continue_adapter and self.model.added_tokens:
@@ -314,8 +334,8 @@ class PretrainRecipe(TrainingRecipe):
 
     @model_validator(mode="after")
     def _loop_shares_by_fsdp(self) -> "PretrainRecipe":
-        if self.launch.config == "zero3":
-            raise ValueError("launch.config zero3 is for tuning: pretraining shares a model with fsdp2")
+        if self.launch.config in {"fsdp1", "zero3"}:
+            raise ValueError(f"launch.config {self.launch.config} is for tuning: pretraining shares a model with fsdp2")
         return self
 
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from codex_space.core.errors import nearest
 from codex_space.core.quants import QUANTS
@@ -312,10 +312,10 @@ class LaunchSection(Section):
         le=64,
         description="Copies of the model that train together, one a GPU (DDP); each step sees this many times the rows, and an epoch's last step is filled up with its first.",
     )
-    config: Literal["ddp", "fsdp2", "zero3"] = Field(
+    config: Literal["ddp", "fsdp1", "fsdp2", "zero3"] = Field(
         default="ddp",
         description="What several processes hold: ddp each the whole model; fsdp2 (PyTorch) and zero3 (DeepSpeed) a part each, for "
-        "models that one GPU cannot hold.",
+        "models that one GPU cannot hold; fsdp1 (PyTorch's older one) does so with a base in 4 bits.",
     )
     num_threads: int | None = Field(
         default=None,
@@ -327,6 +327,12 @@ class LaunchSection(Section):
         default="auto",
         description="Try a step on the longest rows first, to measure its memory; auto does so on a GPU.",
     )
+
+    @field_validator("probe", mode="before")
+    @classmethod
+    def _read_switch(cls, value: object) -> object:
+        """Take YAML's `on` and `off`, which are true and false there."""
+        return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _has_time(self) -> "LaunchSection":

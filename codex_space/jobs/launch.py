@@ -26,7 +26,7 @@ from codex_space.jobs.process import Handle, adopt, read_identity
 START_TIMEOUT_S = 30.0
 READ_TOKEN = "HF_READ_TOKEN"  # noqa: S105  # a variable's name
 """Of a token with read scope, for workers that fetch a gated or private repository; the write token never goes to one."""
-SHARDED = ("fsdp2", "zero3")
+SHARDED = ("fsdp1", "fsdp2", "zero3")
 """Values of `launch.config` whose processes hold a part of the model each, by a file in configs/accelerate."""
 PACKAGE_PARENT = Path(__file__).parent.parent.parent
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from codex_space.core.errors import RunError
-from codex_space.core.events import iter_events
+from codex_space.core.events import iter_events, read_events
 from codex_space.core.sweep import MAX_RUNS
 from codex_space.services import after, alerts, runs
 from codex_space.services.context import Context
 from codex_space.store import evaluations, metrics
 from codex_space.store.runs import Run
+
+HEAD_BYTES = 1 << 16
+"""What a run says before its first step fits into this much."""
 
 
 def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
@@ -93,11 +96,29 @@ def compare(ctx: Context, run_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def health(ctx: Context, run: Run) -> dict[str, Any]:
-    """Return {alerts, score, score_formula} as the curves are now."""
+    """Return {alerts, score, score_formula} as the curves are now, and what was measured before the first step."""
     curves = {name: metrics.read_curve(ctx.db, run.id, name, max_points=400) for name in alerts.METRICS}
     found = alerts.find(curves, max_steps=run.max_steps)
     score = alerts.score(curves, max_steps=run.max_steps)
-    return {"alerts": alerts.as_dicts(found), "score": score, "score_formula": alerts.SCORE}
+    return {
+        "alerts": alerts.as_dicts(found),
+        "score": score,
+        "score_formula": alerts.SCORE,
+        "probe": _probed(ctx, run.id),
+    }
+
+
+def _probed(ctx: Context, run_id: str) -> dict[str, float | None] | None:
+    """Return {peak_gib, estimated_gib} of the step on the longest rows that was tried first, None where none was."""
+    events, _ = read_events(ctx.workspace.job(run_id).events, limit_bytes=HEAD_BYTES)
+    found = [event for event in events if event["e"] == "probe" and isinstance(event.get("peak_gib"), int | float)]
+    if not found:
+        return None
+    estimated = found[-1].get("estimated_gib")
+    return {
+        "peak_gib": float(found[-1]["peak_gib"]),
+        "estimated_gib": float(estimated) if isinstance(estimated, int | float) else None,
+    }
 
 
 def _losses(ctx: Context, run: Run) -> tuple[Sequence[float], Sequence[float]]:

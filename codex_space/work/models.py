@@ -34,6 +34,7 @@ from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.sections import ModelSection
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
+from codex_space.work import processes
 from codex_space.work.attempt import Attempt
 from codex_space.work.checkpoint import is_for_resume
 from codex_space.work.failures import explain, is_disk_full
@@ -280,8 +281,11 @@ def half_precision() -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def quantization(section: ModelSection) -> BitsAndBytesConfig | None:
-    """Return the 4-bit settings, each one explicit: the library's own defaults compute in float32 and use FP4."""
+def quantization(section: ModelSection, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig | None:
+    """Return the 4-bit settings, each one explicit: the library's own defaults compute in float32 and use FP4.
+
+    Processes that share a model need them stored in the precision of the weights around them.
+    """
     if not section.load_in_4bit:
         return None
     return BitsAndBytesConfig(
@@ -289,6 +293,7 @@ def quantization(section: ModelSection) -> BitsAndBytesConfig | None:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=half_precision() if torch.cuda.is_available() else torch.bfloat16,
+        bnb_4bit_quant_storage=storage,
     )
 
 
@@ -442,9 +447,11 @@ def stored_dtype(folder: Path) -> torch.dtype:
     return getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"), torch.float32)
 
 
-def device_map() -> dict[str, int] | None:
-    """Return where a 4-bit model goes: it is quantised on its way to the device."""
-    return {"": 0} if torch.cuda.is_available() else None
+def device_map(*, is_shared: bool = False) -> dict[str, int | str] | None:
+    """Return where a 4-bit model goes: it is quantised on its way there. One that is shared no GPU holds whole."""
+    if is_shared:
+        return {"": "cpu"}
+    return {"": processes.local_rank()} if torch.cuda.is_available() else None
 
 
 def add_stop_token(model: PreTrainedModel, stop_id: int) -> None:

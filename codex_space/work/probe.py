@@ -69,7 +69,7 @@ def run(attempt: Attempt, trainer: Trainer | Loop) -> None:
     told += f", estimated {estimated:.2f} GiB" if estimated else ""
     log.info(told)
     attempt.say("probe", peak_gib=round(peak_gib, 3), estimated_gib=estimated, rows=given.batch)
-    attempt.say("phase", phase="memory", detail=told)
+    attempt.say("phase", phase="", detail="")
 
 
 def world_size(trainer: Trainer | Loop) -> int:

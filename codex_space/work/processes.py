@@ -26,6 +26,11 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"  # noqa: TID251  # as above
 
 
+def local_rank() -> int:
+    """Return the number of this process on its machine, which is its GPU's."""
+    return int(os.environ.get("LOCAL_RANK", "0"))  # noqa: TID251  # as above
+
+
 def require(recipe: BaseRecipe) -> None:
     """Check that each process has a GPU of its own, or on a CPU a core.
 
@@ -49,8 +54,8 @@ def require_shared(recipe: BaseRecipe, model: "torch.nn.Module") -> None:
         TrainingError: No weight of it is in parts.
     """
     config = recipe.launch.config
-    is_part = {"fsdp2": lambda weight: hasattr(weight, "placements"), "zero3": lambda weight: hasattr(weight, "ds_id")}
-    if config in is_part and not any(map(is_part[config], model.parameters())):
+    mark = {"fsdp1": "_is_flat_param", "fsdp2": "placements", "zero3": "ds_id"}.get(config)
+    if mark and not any(hasattr(weight, mark) for weight in model.parameters()):
         raise TrainingError(
             f"{config} was asked for and every process holds the whole model",
             where="launch.config",

@@ -22,6 +22,8 @@ from codex_space.work import (
     adapters,
     arguments,
     benchmark,
+    fsdp1,
+    head_tiles,
     models,
     processes,
     report,
@@ -74,12 +76,13 @@ class Start:
             ModelError: It cannot be loaded.
         """
         section, lora = self.recipe.model, self.recipe.lora
+        dtype, is_shared = models.choose_dtype(section, adapters=lora is not None), self.recipe.launch.config == "fsdp1"
         options: dict[str, Any] = {
             "scores": scores,
-            "dtype": models.choose_dtype(section, adapters=lora is not None),
+            "dtype": dtype,
             "attn_implementation": section.attn_implementation,
-            "quantization_config": models.quantization(section),
-            "device_map": models.device_map() if section.load_in_4bit else None,
+            "quantization_config": models.quantization(section, dtype if is_shared else torch.uint8),
+            "device_map": models.device_map(is_shared=is_shared) if section.load_in_4bit else None,
         }
         if lora and lora.continue_adapter:
             if not models.is_adapter(self.source.path):
@@ -133,6 +136,8 @@ class Start:
             peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=self.new_tokens)
         if peft_config and not attaches:
             model, peft_config = cast("PreTrainedModel", get_peft_model(model, peft_config)), None
+        if not torch.cuda.is_available():
+            head_tiles.install()
         try:
             trainer = kind(
                 model=model,
@@ -146,6 +151,8 @@ class Start:
         except (ValueError, NotImplementedError) as error:
             told = str(error).rstrip(".")
             raise RecipeError(f"the trainer refuses these settings: {told}", where="train") from error
+        if self.recipe.launch.config == "fsdp1":
+            fsdp1.prepare(trainer, self.attempt.resume_from)
         trained = cast("PreTrainedModel", trainer.model)
         if config.fp16:  # the scaler takes gradients in 32 bits alone; TRL gives adapters of a base in 4 bits bfloat16
             for weight in trained.parameters():

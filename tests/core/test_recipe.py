@@ -160,3 +160,10 @@ def test_what_the_preference_kinds_refuse(changes, words):
     with pytest.raises(RecipeError) as caught:
         validate({**DPO, **changes})
     assert words in f"{caught.value.what} {caught.value.cure}"
+
+
+@pytest.mark.parametrize(("written", "read"), [("on", "on"), ("off", "off"), ("auto", "auto"), ("'on'", "on")])
+def test_the_probe_is_switched_as_yaml_writes_it(written, read):
+    text = "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:x'}]\n"
+    assert parse_recipe(f"{text}launch: {{probe: {written}}}\n").launch.probe == read
+    assert parse_recipe(text, [f"launch.probe={written}"]).launch.probe == read

@@ -1,5 +1,7 @@
 """The Runs tab in a real Chromium while a run goes wrong: its alert, its groups of curves, what its model wrote at two steps."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -9,7 +11,7 @@ from tests.e2e.test_looks import CONTRAST
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 WILD = [
     "lora=null", "train.max_steps=60", "train.learning_rate=3.0", "train.lr_scheduler_type=constant", "train.logging_steps=1", "train.max_grad_norm=1e9",
-    "samples={every_steps: 20, max_new_tokens: 12}", "checkpoints.every_steps=30",
+    "samples={every_steps: 20, max_new_tokens: 12}", "checkpoints.every_steps=30", "launch.probe=on",
 ]  # fmt: skip
 
 
@@ -21,6 +23,7 @@ def test_a_run_that_goes_wrong_is_watched_and_understood(page, open_tab):
     alert = tab.page.locator("#runs-alerts [data-alert=diverged]")
     expect(alert).to_contain_text("Start again with train.learning_rate=0.3, a tenth of now.")
     expect(tab.page.locator("#runs-alerts details")).to_contain_text("Progress score")
+    expect(tab.page.locator("#runs-head")).to_contain_text(re.compile(r"memory \d\.\d\d GiB, estimated \d\.\d\d"))
     wait_for(lambda: drawn_step(tab) > 5, 30, "the curve")
     groups = tab.page.locator("#runs-metric optgroup").evaluate_all("all => all.map(one => one.label)")
     assert groups == ["Loss", "Gradient", "Speed", "Machine"]
@@ -31,7 +34,9 @@ def test_a_run_that_goes_wrong_is_watched_and_understood(page, open_tab):
     tab.page.locator("#runs-chart [data-metric=ram_percent]").click()
     expect(tab.page.locator("#runs-metric")).to_have_value("ram_percent")
     tab.page.locator("#runs-metric").select_option("loss")
-    assert "diverged: The loss was" in page.cli("runs", "show", run_id).stdout
+    told = page.cli("runs", "show", run_id).stdout
+    assert "diverged: The loss was" in told
+    assert "memory of a step on the longest rows: " in told
     tab.shot("watch-light")
     tab.page.get_by_role("tab", name="Samples").click()
     samples = tab.page.locator("#runs-samples")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,9 +13,9 @@ import yaml
 
 from codex_space.core import durable
 from codex_space.core.errors import RecipeError, TrainingError
-from codex_space.core.paths import JobDir
+from codex_space.core.paths import JobDir, share_dir
 from codex_space.core.recipe import parse_recipe
-from codex_space.jobs.launch import launch, launch_facts, worker_command, worker_environ
+from codex_space.jobs.launch import SHARDED, launch, launch_facts, worker_command, worker_environ
 from codex_space.jobs.process import ASK_KILL, ASK_TERM
 from codex_space.jobs.shim import NICER
 from tests.jobs.conftest import DEADLINE_S, RECIPE
@@ -228,6 +229,15 @@ def test_processes_that_share_a_model_start_under_accelerate_with_its_file(works
     assert command[command.index("--num_processes") + 1] == "2"
 
 
+@pytest.mark.parametrize("name", SHARDED)
+def test_accelerate_knows_every_key_of_our_files(name):
+    """It refuses a file with one it does not know, at the start of the run."""
+    path = share_dir("configs") / "accelerate" / f"{name}.yaml"
+    loader = "import sys; from accelerate.commands.config.config_args import load_config_from_file as load; print(load(sys.argv[1]).distributed_type)"
+    done = subprocess.run([sys.executable, "-c", loader, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1].lower().rpartition(".")[2] in {"fsdp", "deepspeed"}
+
+
 def test_deepspeed_that_is_not_installed_is_one_sentence(workspace, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"DeepSpeed is not installed.*pip install deepspeed"):
@@ -239,6 +249,7 @@ def test_deepspeed_that_is_not_installed_is_one_sentence(workspace, monkeypatch)
     [
         ("launch: {config: fsdp2}\n", "num_processes to 2"),
         ("launch: {config: fsdp3, num_processes: 2}\n", "fsdp2"),
+        ("launch: {config: fsdp1, num_processes: 2}\n", "for a base in 4 bits"),
         ("launch: {config: fsdp2, num_processes: 2}\nsamples: {}\n", "samples do not go together"),
         ("launch: {config: zero3, num_processes: 2}\nevaluate: {benchmarks: [mbpp]}\n", "evaluate do not go together"),
     ],
@@ -246,3 +257,22 @@ def test_deepspeed_that_is_not_installed_is_one_sentence(workspace, monkeypatch)
 def test_what_processes_that_share_a_model_cannot_do_is_refused(text, said):
     with pytest.raises(RecipeError, match=said):
         parse_recipe("kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:x'}]\n" + text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["launch.config=fsdp2"], "take fsdp1, which shares those in 4 bits"),
+        (["kind=dpo"], "fsdp1 is for sft"),
+        (["model.added_tokens=[<new>]"], "trains adapters alone"),
+        (["lora.modules_to_save=[lm_head]"], "trains adapters alone"),
+        (["model.dtype=float32"], "numbers of 16"),
+        (["lora=null"], "needs a lora section"),
+    ],
+)
+def test_a_base_in_4_bits_is_shared_by_fsdp1_and_trains_adapters_alone(changes, said):
+    text = "kind: sft\nmodel: {model_name_or_path: fresh:tiny, load_in_4bit: true}\nlora: {}\ndatasets: [{path: 'sample:x'}]\n"
+    text += "launch: {num_processes: 2, config: fsdp1}\n"
+    assert parse_recipe(text).launch.config == "fsdp1"
+    with pytest.raises(RecipeError, match=said):
+        parse_recipe(text, changes)

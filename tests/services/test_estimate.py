@@ -1,13 +1,16 @@
 """What a run needs, asked as the page and the command line ask; and what is said where it cannot be known."""
 
+import dataclasses
 import json
 
 import pytest
 
 from codex_space.cli.main import main
+from codex_space.core import estimate as core
 from codex_space.core.errors import HubBusyError, ModelError, RecipeError
-from codex_space.core.hardware import gpu_facts, list_hardware
+from codex_space.core.hardware import find_hardware, gpu_facts, list_hardware
 from codex_space.core.presets import list_presets
+from codex_space.core.recipe import parse_recipe
 from codex_space.services import estimate as service
 
 ROWS = "datasets: [{path: sample:python-first-chat}]\n"
@@ -81,6 +84,38 @@ def test_several_gpus_share_the_rows_and_each_holds_all(ctx):
         ask(ctx, *several)
     on_cpu = [ask(ctx, f"launch.num_processes={count}", hardware="cpu-upgrade").peak_gib for count in (1, 2)]
     assert on_cpu[1] > 1.9 * on_cpu[0]
+
+
+@pytest.mark.parametrize("config", ["fsdp2", "zero3"])
+def test_gpus_that_share_a_model_hold_a_part_each(ctx, config):
+    whole = ["lora=null", "launch.num_processes=4"]
+    each, shared = ask(ctx, *whole, hardware="l4x4"), ask(ctx, *whole, f"launch.config={config}", hardware="l4x4")
+    for part in ("weights", "optimizer"):
+        assert shared.parts[part] == pytest.approx(each.parts[part] / 4, rel=0.01)
+    assert (shared.parts["buckets"], each.parts["gathered"]) == (0, 0)
+    assert 0 < shared.parts["gathered"] < each.parts["weights"] / 2
+    assert (each.fits, shared.fits) == (False, True)
+    assert shared.hours == each.hours
+    assert "each of 4 processes reads the whole model" in shared.notes[0]
+    assert "not yet measured" in shared.notes[0]
+
+
+def test_a_base_in_4_bits_is_shared_by_four_small_gpus_where_memory_holds_a_copy_for_each(ctx):
+    text = next(preset.text for preset, _ in FOR_A_GPU if preset.name == "sft/codellama-70b-qlora-4xl4")
+    found = ask(ctx, text=text, hardware="l4x4")
+    assert found.parts["weights"] == pytest.approx(8.5, rel=0.03)  # 35.3 GB in NF4 and 1.05 GB of embeddings, by four
+    assert 12 < found.peak_gib < 22
+    assert not ask(ctx, "launch.config=ddp", text=text, hardware="l4x4").fits
+    poor = dataclasses.replace(find_hardware("l4x4"), ram_gib=96)  # four copies of 34 GiB do not go into it
+    recipe = parse_recipe(text)
+    assert not core.estimate(recipe, service.find_shape(ctx, recipe), poor, None).fits
+
+
+def test_it_is_said_how_many_gpus_stay_idle(ctx):
+    told = [ask(ctx, f"launch.num_processes={count}", hardware="l4x4").notes for count in (1, 2, 4)]
+    assert told[0][0] == "1 of the 4 GPUs is used"
+    assert told[1][0] == "2 of the 4 GPUs are used"
+    assert not any("GPUs" in note for note in told[2])
 
 
 def test_a_run_too_large_for_a_machine_does_not_fit(ctx):

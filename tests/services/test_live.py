@@ -228,6 +228,26 @@ def test_alerts_and_score_come_with_the_snapshot_and_are_read_anew_at_most_every
         assert [alert["kind"] for alert in ask(live, run)["alerts"]] == kinds
 
 
+PROBE = {"e": "probe", "t": 1.0, "peak_gib": 1.25, "estimated_gib": 1.5, "rows": 2}
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (PROBE, {"peak_gib": 1.25, "estimated_gib": 1.5}),
+        ({**PROBE, "estimated_gib": None}, {"peak_gib": 1.25, "estimated_gib": None}),
+        ({**PROBE, "peak_gib": "much"}, None),
+        ({**PROBE, "estimated_gib": [3]}, {"peak_gib": 1.25, "estimated_gib": None}),
+        ({"e": "log", "t": 1.0, "step": 1, "metrics": {}}, None),
+    ],
+)
+def test_memory_that_was_measured_first_stands_beside_its_estimate(ctx, run, event, told):
+    job = ctx.workspace.job(run.id)
+    job.root.mkdir(parents=True, exist_ok=True)
+    job.events.write_text(json.dumps({"e": "attempt", "t": 0.0, "attempt": 1}) + "\n" + json.dumps(event) + "\n")
+    assert ask(Live(ctx), run)["probe"] == told
+
+
 def test_a_run_without_curves_has_no_alerts(ctx, run):
     body = ask(Live(ctx), run)
     assert body["alerts"] == []

@@ -129,12 +129,16 @@ def test_a_model_that_was_to_be_shared_and_is_not_is_an_error(tmp_path):
     assert both.dir.checkpoint_steps() == []
 
 
-@pytest.mark.parametrize(("config", "name", "value"), [("fsdp2", "placements", ()), ("zero3", "ds_id", 3)])
+MARKS = [("fsdp1", "_is_flat_param", True), ("fsdp2", "placements", ()), ("zero3", "ds_id", 3)]
+
+
+@pytest.mark.parametrize(("config", "name", "value"), MARKS)
 def test_a_model_in_parts_is_taken_for_one(config, name, value):
     import torch
 
     model = torch.nn.Linear(2, 2)
-    shared = parse_recipe(SHARED.replace("CONFIG", config))
+    in_4_bits = ["model.load_in_4bit=true", "lora={}"] if config == "fsdp1" else []
+    shared = parse_recipe(SHARED.replace("CONFIG", config), in_4_bits)
     with pytest.raises(TrainingError, match="every process holds the whole model"):
         processes.require_shared(shared, model)
     setattr(model.weight, name, value)

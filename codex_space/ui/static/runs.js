@@ -39,6 +39,7 @@
     return box;
   };
   const cost = (run) => run.usd ? ` \u00b7 $${run.usd.toFixed(2)}` : "";
+  const probed = (told) => told ? `memory ${told.peak_gib.toFixed(2)} GiB${told.estimated_gib ? `, estimated ${told.estimated_gib.toFixed(2)}` : ""}` : null;
   const progress = (run) => {
     const part = share(run);
     if (run.state === "queued") return "waits for its turn";
@@ -181,7 +182,7 @@
       if (!run) { setText(line, "Curves, checkpoints and log of a run are shown here, live while it trains. Start one on Start or Train."); bar.hidden = true; why.hidden = true; return; }
       const part = share(run), over = space.isFinal(run.state), took = duration(elapsed(run));
       const bits = [run.kind, run.max_steps ? `step ${count(run.step)} of ${count(run.max_steps)}` : space.isFinal(run.state) ? null : space.doing(run), part !== null && !over ? `${Math.floor(part * 100)} %` : null,
-        took ? `${took}${over ? "" : " so far"}` : null, !over && run.eta_s ? `${duration(run.eta_s)} left` : null, run.attempt > 1 ? `attempt ${run.attempt}` : null, body.usd && !body.job ? `$${body.usd.toFixed(2)}` : null, run.max_steps && !over && run.phase ? space.doing(run) : null];
+        took ? `${took}${over ? "" : " so far"}` : null, !over && run.eta_s ? `${duration(run.eta_s)} left` : null, run.attempt > 1 ? `attempt ${run.attempt}` : null, body.usd && !body.job ? `$${body.usd.toFixed(2)}` : null, probed(body.probe), run.max_steps && !over && run.phase ? space.doing(run) : null];
       setText(line, bits.filter(Boolean).join(" \u00b7 ") || "waits for its turn");
       bar.hidden = false; bar.firstChild.style.width = `${(part ?? 0) * 100}%`; bar.dataset.state = run.state;
       bar.setAttribute("aria-valuenow", String(Math.floor((part ?? 0) * 100)));

@@ -10,7 +10,8 @@ from codex_space.ui.views.markup import escape, render_check, render_checks
 
 _PARTS = {
     "weights": "Weights", "adapters": "Adapters", "optimizer": "Optimizer state", "reference": "Reference model",
-    "quantisation": "Unpacking 4 bits", "buckets": "Gradients on their way", "activations": "Activations", "logits": "Logits", "gradients": "Gradients",
+    "quantisation": "Unpacking 4 bits", "buckets": "Gradients on their way",
+    "gathered": "Layers put together", "activations": "Activations", "logits": "Logits", "gradients": "Gradients",
     "overhead": "Libraries and allocator",
 }  # fmt: skip
 
