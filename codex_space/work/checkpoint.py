@@ -22,7 +22,7 @@ GRADED_LATE = 2
 _RANDOM_STATE = re.compile(r"rng_state_\d+\.pth")
 # What accelerate writes beside the plain weights of a model that several processes share.
 _SHARED_STATE = re.compile(
-    r"(pytorch_model_fsdp|optimizer)(_\d+)?(\.bin|/.+)|global_step\d+/.+|latest|zero_to_fp32\.py"
+    r"(pytorch_model_fsdp|optimizer)(_\d+)?(\.bin|/.+)|global_step\d+/.+|latest|zero_to_(fp32|torch)\.py"
 )
 _FOLDER = re.compile(r"checkpoint-\d+")
 _STEP_FOLDER = re.compile(r"step-(\d+)")

@@ -1,4 +1,4 @@
-"""Started by accelerate in place of the worker: the same worker, with accelerate told that FSDP works on CPUs too.
+"""Started by accelerate in place of the worker: the same worker, with accelerate told that FSDP and DeepSpeed work on CPUs too.
 
 It does, over gloo; accelerate 1.15 sets it up on GPUs alone. So weights, gradients and checkpoints are in parts for real.
 """
@@ -26,6 +26,8 @@ if __name__ == "__main__":
     real = state.AcceleratorState.__init__
 
     def init(self, *args, **given):
+        if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            given["cpu"] = False  # DeepSpeed has CPUs of its own (DS_ACCELERATOR)
         real(self, *args, **given)
         if self.distributed_type == DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP

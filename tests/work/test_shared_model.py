@@ -20,7 +20,7 @@ def train(job, config="fsdp2", **facts):
     job.launch(num_processes=2, config=config, **facts)
     command = worker_command(job.dir)
     command[command.index("codex_space.work")] = "tests.work.sharded_process"
-    environ = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu", "LOCAL_SIZE": "2"}
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
 
@@ -82,3 +82,21 @@ def test_two_processes_share_a_base_in_4_bits_and_save_the_whole_adapter(tmp_pat
     assert dict(both.curve("loss")) == pytest.approx({step: first[step] for step in (5, 6, 7, 8)}, abs=1e-3)
     for key, value in weights(both, 8, name).items():
         assert (value - found[key]).abs().max() < 1e-3, key
+
+
+def test_deepspeed_shares_a_model_learns_saves_and_resumes_as_one(tmp_path):
+    pytest.importorskip("deepspeed", reason="DeepSpeed is not installed with us")
+    alone = make_folder(tmp_path / "alone", {**recipe(4), "lora": None}, rows())
+    assert alone.run() == 0, alone.sentence
+    both = make_folder(tmp_path / "both", {**recipe(2, **TWO, config="zero3"), "lora": None}, rows())
+    train(both, "zero3")
+    first = dict(both.curve("loss"))
+    assert first == pytest.approx(dict(alone.curve("loss")), abs=1e-5)
+    expected, found = (weights(job, 8, "model.safetensors") for job in (alone, both))
+    for key, value in expected.items():
+        assert (found[key] - value).abs().max() < 1e-4, key
+    rest = set(both.manifest(8)["files"]) - set(both.manifest(8)["resume_files"])
+    assert {name for name in rest if name.startswith(("zero", "global_step"))} == set()
+    both.dir.events.unlink()
+    train(both, "zero3", attempt=2, resume_from_step=4)
+    assert dict(both.curve("loss")) == pytest.approx({step: first[step] for step in (5, 6, 7, 8)}, abs=1e-6)
