@@ -25,6 +25,7 @@ from codex_space.services.tokens import TokenView
 from codex_space.ui import logs, sessions
 from codex_space.ui.access import AccessMiddleware
 from codex_space.ui.app import build
+from codex_space.ui.content_policy import ContentPolicyMiddleware
 from codex_space.ui.guard import acting_parts
 from codex_space.ui.interrupted import interrupted_route
 from codex_space.ui.live_routes import build_routes
@@ -130,6 +131,7 @@ def launch(ctx: Context) -> Page:
                     interrupted_route(ctx, interruptions),
                 ],
                 "middleware": [
+                    Middleware(ContentPolicyMiddleware),
                     Middleware(AccessMiddleware, settings=settings, roles=roles, signed_out=signed_out),
                     Middleware(UploadsMiddleware, uploads=uploads),
                 ],

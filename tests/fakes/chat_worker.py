@@ -1,4 +1,7 @@
-"""A playground's worker whose model is a counter: answers with its own name and numbers, a word every 5 ms."""
+"""A playground's worker whose model is a counter: answers with its own name and numbers, a word every 5 ms.
+
+Asked `say: TEXT` it says that text instead, in small parts.
+"""
 
 import json
 import os
@@ -24,6 +27,12 @@ def count(number: int, num_words: int, name: str) -> None:
     say(id=number, done=True, tokens=num_words, tokens_per_s=1.0)
 
 
+def repeat(number: int, text: str) -> None:
+    for at in range(0, len(text), 50):
+        say(id=number, text=text[at : at + 50])
+    say(id=number, done=True, tokens=len(text), tokens_per_s=1.0)
+
+
 def main() -> None:
     model = ""
     for line in sys.stdin:
@@ -40,6 +49,8 @@ def main() -> None:
             say(id=number, done=True)
         elif asked["messages"][-1]["content"] == "die":
             os._exit(3)
+        elif asked["messages"][-1]["content"].startswith("say: "):
+            repeat(number, asked["messages"][-1]["content"].removeprefix("say: "))
         else:
             threading.Thread(target=count, args=(number, asked["max_new_tokens"], model), daemon=True).start()
 

@@ -55,7 +55,7 @@ def layout(tab: gr.Tab, chat: Chat) -> PlaygroundTab:
         )  # fmt: skip
         log = gr.Chatbot(
             label="Conversation", show_label=False, height=460, layout="panel", placeholder=_PLACEHOLDER, buttons=["copy"], elem_id="chat-log",
-            feedback_options=None,
+            feedback_options=None, latex_delimiters=[],
         )  # fmt: skip
         with gr.Row(equal_height=False):
             text = gr.Textbox(
@@ -114,7 +114,7 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
             yield [gr.skip() for _ in range(5)]
             return
         asked = [*history, {"role": "user", "content": text.strip()}]
-        before = [_said(render_answer(each["content"])) if each["role"] == "assistant" else each for each in asked]
+        before = [{"role": each["role"], "content": render_answer(each["content"])} for each in asked]
         yield [[*before, _said("*Waiting for the model.*")], "", history, *_busy(True)]
         parts: list[str] = []
         foot = ""
@@ -140,7 +140,7 @@ def wire(tab: PlaygroundTab, chat: Chat) -> None:
                     gr.skip(),
                 ]
         except CodexError as error:
-            shown = [*before, _said(f"**Not answered.** {message_of(error)}")]
+            shown = [*before, _said(f"**Not answered.** {message_of(error).replace('![', '&#33;[')}")]
             yield [shown, gr.skip(), history, *_busy(False)]
             return
         yield [
