@@ -180,6 +180,7 @@ def _recipes() -> dict[str, tuple[dict[str, Any], list[dict[str, Any]]]]:
     lora = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.1}
     return {
         "sft-packed": (_recipe("sft", lora=lora, packing=True, gradient_accumulation_steps=2), chats),
+        "sft-loop": ({**_recipe("sft", lora=lora, gradient_accumulation_steps=2), "engine": "loop"}, chats),
         "dpo": (_recipe("dpo", lora=lora), pairs),
         "reward": (_recipe("reward", lora=None), pairs),
         "pretrain": (
