@@ -90,11 +90,12 @@ def _resolve_gguf(workspace: Workspace, ref: str) -> str:
     run_id, _, name = ref.removeprefix(GGUF).partition("/")
     folder = workspace.job(run_id).export
     rows = (durable.read_json(folder / "export.json") or {}).get("files", [])
-    if not any(row.get("path") == name and row.get("passed") for row in rows) or not (folder / name).is_file():
+    path, is_passed = folder / name, any(row.get("path") == name and row.get("passed") for row in rows)
+    if not is_passed or path.parent != folder or path.is_symlink() or not path.is_file():  # a worker wrote those rows
         raise ModelError(
             "this file is not on this machine, or did not pass its comparison", where=ref, cure="Export it again."
         )
-    return str(folder / name)
+    return str(path)
 
 
 def keep_asked(workspace: Workspace, recipe: BaseRecipe) -> None:

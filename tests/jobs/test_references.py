@@ -1,5 +1,7 @@
 """`run:ID` in recipes: what it means, and what is said when it means nothing."""
 
+import json
+
 import pytest
 
 from codex_space.core.errors import CodexError, ModelError, RunError
@@ -27,6 +29,27 @@ def test_a_run_means_its_newest_complete_checkpoint(workspace, trained):
 
 def test_a_step_means_that_checkpoint(workspace, trained):
     assert resolve_model(workspace, f"run:{RUN_ID}@step-9") == str(trained.checkpoint(9))
+
+
+@pytest.fixture
+def exported(workspace, tmp_path):
+    """An export whose worker wrote down more than it may offer: a file elsewhere, and a link to it."""
+    folder = workspace.job(RUN_ID).export
+    folder.mkdir(parents=True)
+    (workspace.runs / "secret").write_text("token")
+    (folder / "a.gguf").write_text("GGUF")
+    (folder / "link.gguf").symlink_to(workspace.runs / "secret")
+    names = ("a.gguf", "link.gguf", "../../secret", str(workspace.runs / "secret"))
+    (folder / "export.json").write_text(json.dumps({"files": [{"path": name, "passed": True} for name in names]}))
+    return names
+
+
+def test_an_exported_file_is_one_of_its_own_folder(workspace, exported):
+    good, *others = exported
+    assert resolve_model(workspace, f"gguf:{RUN_ID}/{good}").endswith("/export/a.gguf")
+    for name in others:
+        with pytest.raises(ModelError, match="not on this machine"):
+            resolve_model(workspace, f"gguf:{RUN_ID}/{name}")
 
 
 @pytest.mark.parametrize("ref", ["Qwen/Qwen2.5-Coder-0.5B", "fresh:tiny", "/models/mine", "gpt2"])
