@@ -64,7 +64,7 @@ class Settings:
             Hub is neither told nor asked of them (off).
         heartbeat_s: How often the Hub is told that a run is still in hand.
         grace_s: How long the page, asked to end, lets a run save and send its checkpoint; 0 leaves the run training.
-        accelerator: Flavour of hardware that the Space runs on, such as l4x1; empty on a machine of one's own.
+        accelerator: Flavour of hardware that the Space or the Job runs on, such as l4x1; empty on a machine of one's own.
         monthly_cap_usd: Runs are saved and stopped once this much is spent in a month; None for no cap.
         when_idle: What the Space does when nothing is left to do: "stay", "cpu" for free hardware, or "pause".
         idle_minutes: How long nothing has to be left to do.
@@ -170,7 +170,7 @@ def read_settings(environ: Mapping[str, str] | None = None, **overrides: object)
         "webhook_url": _address(env, "CODEX_SPACE_WEBHOOK_URL"),
         "webhook_secret": _secret(env, "CODEX_SPACE_WEBHOOK_SECRET"),
         "notice": _one_of(env, "CODEX_SPACE_NOTICE", "", "discussion"),
-        "accelerator": _accelerator(env) if space_id else "",
+        "accelerator": _accelerator(env) if space_id else env.get("CODEX_SPACE_JOB_FLAVOR", ""),
         "monthly_cap_usd": _number(env, "CODEX_SPACE_MONTHLY_CAP_USD"),
         "when_idle": _one_of(env, "CODEX_SPACE_WHEN_IDLE", "stay", "cpu", "pause"),
         "idle_minutes": _number(env, "CODEX_SPACE_IDLE_MINUTES") or 15.0,

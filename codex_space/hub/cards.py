@@ -21,15 +21,15 @@ def render_card(
     repo_id: str,
     recipe_text: str,
     origin: Origin = NO_ORIGIN,
-    usd: float | None = None,
+    cost: str = "",
 ) -> str:
     """Return the README of a model repository at this checkpoint; equal input gives equal text.
 
-    `usd` is what the run has cost so far on machines that are paid for, None where nothing was paid.
+    `cost` says what the run has cost so far on machines that are paid for, empty where nothing was paid.
     """
     front = front_matter(_front_matter(recipe, manifest, origin, repo_id))
     metrics = "\n".join(f"| {plain(name)} | {value:.6g} |" for name, value in sorted(manifest.metrics.items()))
-    cost = (("Cost", f"${usd:,.2f} by the time this was pushed"),) if usd else ()
+    spent = (("Cost", f"{cost} by the time this was pushed"),) if cost else ()
     parts = [
         f"{front}\n# {plain(_title(recipe, repo_id))}\n",
         f"{_sentence(recipe, manifest)}\n",
@@ -39,7 +39,7 @@ def render_card(
         f"## Use it\n\n{card_parts.block(_snippet(recipe, manifest, repo_id), 'python')}\n\n"
         f'Every checkpoint is a tag of this repository (`revision="step-{manifest.step}"`). The folder `resume/` holds '
         f"the optimizer of the newest one, so that training can go on.\n",
-        card_parts.render_training(origin, recipe_text, cost),
+        card_parts.render_training(origin, recipe_text, spent),
     ]
     return scrub.clean("\n".join(part for part in parts if part))
 

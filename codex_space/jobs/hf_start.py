@@ -28,6 +28,8 @@ IMAGE_CURE = (
     "Set CODEX_SPACE_JOB_IMAGE to the image of a Space that runs this program, such as hf.co/spaces/OWNER/NAME; "
     "on a Space it is that Space's own."
 )
+JOB_FLAVOR = "CODEX_SPACE_JOB_FLAVOR"
+"""Tells the owner in a Job what it runs on, whose price makes the cost on its cards."""
 _PASSED_ON = ("HF_ENDPOINT", "HF_HUB_DISABLE_XET", "HF_HUB_DISABLE_TELEMETRY")
 
 
@@ -112,7 +114,10 @@ def start_job(hub: JobsHub, renting: Renting, run: Run) -> JobState:
         JobRequest(
             image=renting.image,
             command=["python", "-m", "codex_space", "job", str(run.repo_id), run.id, "--attempt", str(run.attempt)],
-            environment={name: renting.environ[name] for name in _PASSED_ON if renting.environ.get(name)},
+            environment={
+                **{name: renting.environ[name] for name in _PASSED_ON if renting.environ.get(name)},
+                JOB_FLAVOR: recipe.launch.flavor,
+            },
             secrets=_secrets(renting),
             labels={**labels, "name": f"codex-space {run.name}"[:60]},
             flavor=recipe.launch.flavor,

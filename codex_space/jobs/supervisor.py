@@ -27,6 +27,7 @@ from codex_space.jobs.leaving import is_leaving
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.process import ASK_KILL, ASK_TERM, Handle, adopt, kill_leftovers, read_identity
 from codex_space.jobs.record import Recorder
+from codex_space.jobs.spent import say_cost
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
 from codex_space.store.runs import ACTIVE, FINAL, Run, Wish
@@ -247,6 +248,7 @@ class Supervisor:
                     continue
                 facts = launch_facts(recipe, self._workspace, job, attempt=run.attempt + 1, num_cores=self._num_cores)
                 facts["graded"] = self._graded(recipe)
+                facts["cost"] = self._cost(recipe)
             except CodexError as error:
                 runs.change_state(self._db, run.id, "failed", now=now, reason=str(error))
                 continue
@@ -257,6 +259,11 @@ class Supervisor:
         """Return what an export's card tells of the exported run's scores: the worker cannot ask the database."""
         named = references.run_references(recipe) if isinstance(recipe, ExportRecipe) else []
         return [asdict(each) for run_id, step in named for each in read_graded(self._db, run_id, step or 0)]
+
+    def _cost(self, recipe: BaseRecipe) -> str:
+        """Return what an export's card tells of the exported run's cost."""
+        named = references.run_references(recipe) if isinstance(recipe, ExportRecipe) else []
+        return next((say_cost(self._db, run_id) for run_id, _ in named), "")
 
     def _start(self, run: Run, job: JobDir, facts: dict[str, Any], now: float) -> None:
         asked = {key: facts[key] for key in ("num_threads", "offline", "deterministic")}

@@ -22,6 +22,7 @@ from codex_space.hub.fetch import push_rows
 from codex_space.hub.manifest import Manifest, read_manifest
 from codex_space.hub.push import CARD, push_card, push_checkpoint
 from codex_space.jobs.graded import read_graded
+from codex_space.jobs.spent import say_cost
 from codex_space.jobs.spool import has_resume_state, remove_spooled, spooled_steps, thin
 from codex_space.store.checkpoints import (
     Checkpoint,
@@ -31,7 +32,6 @@ from codex_space.store.checkpoints import (
     reset_uploading,
     set_upload,
 )
-from codex_space.store.costs import by_run
 from codex_space.store.db import Database
 from codex_space.store.evaluations import of_writer
 from codex_space.store.runs import FINAL, Run, list_runs, read_run
@@ -129,9 +129,9 @@ class Uploader:
         job = self._workspace.job(run.id)
         if isinstance(recipe, ExportRecipe):
             return (job.export / CARD).read_text(encoding="utf-8"), ""
-        origin, usd = _origin(self._db, job, manifest.step), by_run(self._db, (run.id,)).get(run.id)
+        origin, cost = _origin(self._db, job, manifest.step), say_cost(self._db, run.id)
         text = share_recipe(run.recipe)
-        card = render_card(recipe, manifest, repo_id=section.repo_id, recipe_text=text, origin=origin, usd=usd)
+        card = render_card(recipe, manifest, repo_id=section.repo_id, recipe_text=text, origin=origin, cost=cost)
         return card, render_curves(origin.losses, origin.eval_losses)
 
     def _bring_cards_up_to_date(self, now: float) -> None:

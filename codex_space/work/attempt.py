@@ -44,6 +44,7 @@ class Attempt:
         references: `run:ID` of the recipe to the checkpoint folder it means.
         check_only: Do the preflight, train nothing.
         graded: What the owner has graded of the run that is exported.
+        cost: What that run has cost so far, in words.
         public_only: A server the recipe names is asked at a public address or not at all.
         portable: `trl` or `python` where the recipe is to be written down for plain TRL instead of trained.
         timed_steps: With `check_only` how many steps are taken to see how fast they are; nothing of them is kept.
@@ -62,6 +63,7 @@ class Attempt:
     resume_from_step: int = 0
     offline: bool = True
     graded: tuple[Graded, ...] = ()
+    cost: str = ""
     public_only: bool = True
     portable: str = ""
     timed_steps: int = 0
@@ -107,6 +109,7 @@ def read_attempt(
         resume_from_step=0 if check_only else int(facts.get("resume_from_step", 0)),
         offline=bool(facts.get("offline", True)),
         graded=tuple(Graded(**each) for each in facts.get("graded", [])),
+        cost=str(facts.get("cost", "")),
         public_only=bool(facts.get("public_only", True)),
         portable=str(facts.get("portable", "")),
         timed_steps=int(facts.get("timed_steps", 0)),

@@ -100,7 +100,7 @@ def test_the_card_tells_commits_scores_flips_and_money(manifest):
         losses=((1, 2.0), (2, 1.0)),
         facts=(("Hardware", "NVIDIA L4"),),
     )
-    page = card_of(manifest, origin, usd=1.234)
+    page = card_of(manifest, origin, cost="$1.23")
     assert f"| base model | [ada/base](https://huggingface.co/ada/base) | `{'c' * 40}` | apache-2.0 |" in page
     assert f"| data | [bob/code](https://huggingface.co/datasets/bob/code) | `{'d' * 40}` | cc-by-4.0 |" in page
     assert "Licence: apache-2.0, as the base model's." in page

@@ -336,7 +336,7 @@ def test_what_a_job_is_started_with(room):
     assert job.spec["spaceId"] == "ada/codex"
     assert job.spec["command"] == ["python", "-m", "codex_space", "job", "ada/there", run_id, "--attempt", "1"]
     assert job.spec["secrets"] == {"HF_TOKEN": "hf_write"}
-    assert job.spec["environment"] == {"HF_ENDPOINT": room.hub.endpoint}
+    assert job.spec["environment"] == {"HF_ENDPOINT": room.hub.endpoint, "CODEX_SPACE_JOB_FLAVOR": "l4x1"}
     assert (job.spec["flavor"], job.spec["timeoutSeconds"]) == ("l4x1", 3600)
     files = room.hub.state.files("datasets", "ada/there-rows", run_id)
     assert {"recipe.yaml", "rows/train.parquet", "rows/prepared.json"} <= set(files)
