@@ -39,7 +39,7 @@ def _tell(ctx: Context, run: Run) -> dict[str, Any]:
     names = ("path", "type", "bytes", "kl", "top1", "tokens_equal", "passed", "why")
     folder = ctx.workspace.job(run.id).export
     files = [{name: row[name] for name in names} | {"path": str(folder / row["path"])} for row in found["files"]]
-    return {"files": files, "card": found["card"]}
+    return {"files": files, "card": found["card"], "note": found["note"]}
 
 
 def _print_table(ctx: Context, run_id: str) -> None:
@@ -50,4 +50,6 @@ def _print_table(ctx: Context, run_id: str) -> None:
         else:
             proof = f"not offered: {row['why']}"
         print(f"  {row['type']:<8} {row['bytes'] / 1e6:>9,.1f} MB  {proof}")
+    if found["note"]:
+        print(f"  {found['note']}")
     print(f"  {ctx.workspace.job(run_id).export}")

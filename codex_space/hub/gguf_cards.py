@@ -21,6 +21,7 @@ def render_gguf_card(results: Mapping[str, Any], origin: Origin, *, repo_id: str
         f"{front_matter(_front_matter(name, origin))}\n# {plain(name)}\n",
         f"GGUF files{whence}, for Ollama, LM Studio, llama.cpp and others.\n",
         _files(results),
+        f"{said}\n" if (said := say_trained_in_4bit(results["reference"])) else "",
         card_parts.render_sources(origin) or card_parts.render_licence(origin),
         card_parts.render_scores(origin, "Of the model before it became these files, at optimizer step"),
         _use(results, repo_id),
@@ -50,6 +51,18 @@ def _files(results: Mapping[str, Any]) -> str:
         f"KL is the mean divergence from the model in {reference['dtype']}, in nats a token, over {reference['num_tokens']:,} "
         f"tokens of code; each file cuts all of {offered[0]['num_strings']} test strings into the model's own tokens, and "
         f"carries its chat template.\n"
+    )
+
+
+def say_trained_in_4bit(reference: Mapping[str, Any]) -> str:
+    """Return what it means for an export that the adapter was trained on 4 bits, empty where it was not."""
+    if not reference.get("trained_in_4bit"):
+        return ""
+    far = reference.get("kl_as_trained")
+    measured = f": the model as it was trained is KL {far:.2g} nats a token away from it" if far is not None else ""
+    return (
+        "The adapter was trained on a base held in 4 bits (QLoRA). Here it is merged into the unquantised base, and that "
+        f"model is what every file was compared with{measured}. Pass rates measured while it trained are those of the 4-bit model."
     )
 
 

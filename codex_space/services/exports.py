@@ -9,6 +9,7 @@ from codex_space.core.errors import CodexError, ModelError, RunError
 from codex_space.core.quants import QUANTS
 from codex_space.core.recipe import ExportRecipe, parse_recipe, render_recipe, validate
 from codex_space.hub import ollama
+from codex_space.hub.gguf_cards import say_trained_in_4bit
 from codex_space.jobs import references
 from codex_space.services import evaluations
 from codex_space.services.context import Context
@@ -102,6 +103,7 @@ def read(ctx: Context, run_id: str) -> dict[str, Any]:
         "name": str(results.get("name") or run.name),
         "files": files,
         "reference": results.get("reference") or {},
+        "note": say_trained_in_4bit(results.get("reference") or {}),
         "card": str(results.get("card") or ""),
         "others": [name for name in _OTHER_FILES if (folder / name).is_file()],
         "use": [list(pair) for pair in ollama.use_lines(str(results.get("name")), usual)] if usual else [],

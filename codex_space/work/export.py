@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,10 +93,13 @@ def run(attempt: Attempt) -> None:
         cure = "Export the run on the machine that trained it, or train it here."
         raise ModelError("this adapter lies on a merged model that is not on this machine", where=where, cure=cure)
     _require_family(base)
+    models.require_whole(str(base))
     weights = quants.read_weights(base)
     noted = sources.read(attempt.job).model
     revision = noted.revision if noted and noted.id == where else ""
     told = origin.read(Path(source), base, where, revision, attempt.graded)
+    if attempt.cost:
+        told = replace(told, facts=(*told.facts, ("Cost of the training", attempt.cost)))
     export = _begin(attempt, recipe, converter, where, told)
     _require_room(export, weights, merges=adapter is not None)
     attempt.say("ready", max_steps=100)
@@ -253,7 +256,25 @@ def _write_reference(
                 where="merge",
                 cure="Nothing is exported. Please report this with the run's recipe.",
             )
+        facts["trained_in_4bit"] = models.trained_in_4bit(adapter)
+        if facts["trained_in_4bit"]:
+            del active
+            facts["kl_as_trained"] = _compare_as_trained(adapter, target)
     return facts
+
+
+def _compare_as_trained(adapter: Path, target: Path) -> float | None:
+    """Return how far the model with its base in 4 bits is from the merged one, None where it cannot be held so here."""
+    try:
+        held: dict[str, Any] = {
+            "dtype": torch.bfloat16,
+            "quantization_config": models.in_4bit(),
+            "device_map": models.device_map(),
+        }
+        return reference.compare(cast("Any", models.load_adapter(str(adapter), **held)).eval(), target)
+    except ModelError as error:
+        log.info("the model is not compared with its base in 4 bits: %s", error)
+        return None
 
 
 def _finish(export: Export, kind: str, folder: Path, make: Callable[[Path], None]) -> None:

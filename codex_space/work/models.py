@@ -29,8 +29,9 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from codex_space.core import durable, sources
 from codex_space.core.architectures import Architecture, read_architecture
-from codex_space.core.errors import HubError, ModelError, nearest
+from codex_space.core.errors import CodexError, HubError, ModelError, nearest
 from codex_space.core.paths import MANIFEST, JobDir
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.sections import ModelSection
 from codex_space.core.settings import read_settings
 from codex_space.data.sources import is_hub_id
@@ -282,12 +283,15 @@ def half_precision() -> torch.dtype:
 
 
 def quantization(section: ModelSection, storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig | None:
+    """Return the 4-bit settings of a recipe's model, None where it is not held so."""
+    return in_4bit(storage) if section.load_in_4bit else None
+
+
+def in_4bit(storage: torch.dtype = torch.uint8) -> BitsAndBytesConfig:
     """Return the 4-bit settings, each one explicit: the library's own defaults compute in float32 and use FP4.
 
     Processes that share a model need them stored in the precision of the weights around them.
     """
-    if not section.load_in_4bit:
-        return None
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -396,6 +400,36 @@ def load_adapter(path: str, *, is_trainable: bool = False, **kwargs: Any) -> Pef
     except (RuntimeError, ValueError, OSError) as error:
         cure = "It belongs to another model; name the one it was trained on."
         raise ModelError(f"the adapter does not fit ({_first_line(error)})", where=path, cure=cure) from error
+
+
+def trained_in_4bit(adapter: Path) -> bool:
+    """Whether an adapter was trained on a base held in 4 bits, by the recipe in its run's folder or its repository."""
+    for path in (adapter / JobDir(adapter).recipe.name, JobDir(adapter.parent).recipe):
+        with suppress(OSError, CodexError, UnicodeDecodeError):
+            section = getattr(parse_recipe(path.read_text(encoding="utf-8")), "model", None)
+            return isinstance(section, ModelSection) and section.load_in_4bit
+    return False
+
+
+def require_whole(base: str, revision: str | None = None) -> None:
+    """Refuse a model whose files hold quantised weights where it is to be exported, or trained as if they were whole.
+
+    Raises:
+        ModelError: Its full weights are not in it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError, KeyError):
+        return  # what is wrong with it is said where it is loaded
+    found = getattr(config, "quantization_config", None)
+    if not found:
+        return
+    method = found.get("quant_method") if isinstance(found, dict) else getattr(found, "quant_method", None)
+    raise ModelError(
+        f"its weights are stored quantised ({getattr(method, 'value', method) or 'unknown method'}), and whole ones are needed",
+        where=base if is_hub_id(base) else Path(base).name,
+        cure="Name the model it was quantised from; to train in little memory, that one with model.load_in_4bit: true.",
+    )
 
 
 def grow_embeddings(model: PreTrainedModel, num_tokens: int) -> None:

@@ -77,6 +77,11 @@ class Start:
         """
         section, lora = self.recipe.model, self.recipe.lora
         dtype, is_shared = models.choose_dtype(section, adapters=lora is not None), self.recipe.launch.config == "fsdp1"
+        if self.recipe.export_after or not section.load_in_4bit:
+            path = Path(self.source.path)
+            models.require_whole(
+                models.base_of(path, scores=scores) if models.is_adapter(str(path)) else str(path), self.source.revision
+            )
         options: dict[str, Any] = {
             "scores": scores,
             "dtype": dtype,

@@ -17,7 +17,7 @@ from codex_space.core.export_tools import find_converter
 from codex_space.work import convert, export, importance, merge, models, templates
 from codex_space.work.attempt import StopFlag, read_attempt
 from codex_space.work.corpus import strings
-from tests.work.conftest import make_folder, wait_until
+from tests.work.conftest import chat_rows, make_folder, wait_until
 from tests.work.gguf_models import CHATML, FAMILIES, edit_json, make_model, make_tokenizer
 
 pytestmark = [
@@ -254,6 +254,74 @@ def test_an_adapter_that_is_more_than_lora_has_no_file_of_its_own(made, tmp_path
     tuned = adapter(made("qwen2"), tmp_path / "tuned", use_dora=True)
     with pytest.raises(ModelError, match="no plain LoRA"):
         merge.as_plain_lora(tuned, tmp_path)
+
+
+def tune_in_4bit(parent, base, **changes):
+    """A run trained by SFT on a base in 4 bits, until its adapter matters."""
+    recipe = {
+        "kind": "sft", "name": "qlora", "model": {"model_name_or_path": str(base), "load_in_4bit": True},
+        "lora": {"r": 8, "lora_alpha": 16}, "validation": {"fraction": 0.1}, "chat_template": "codex",
+        "train": {"max_steps": 30, "learning_rate": 0.003, "per_device_train_batch_size": 4, "max_length": 128},
+    }  # fmt: skip
+    return make_folder(parent, {**recipe, **changes}, chat_rows(), run_id="20261121-001520-sft-aaaa")
+
+
+def test_what_was_tuned_in_4_bits_is_merged_into_the_whole_base_and_says_so(made, tmp_path):
+    tuned = tune_in_4bit(tmp_path, made("qwen2"))
+    assert tuned.run(num_threads=2) == 0, tuned.sentence
+    checkpoint, ref = tuned.dir.checkpoint(30), "run:20261121-001520-sft-aaaa@step-30"
+    job = make_folder(
+        tmp_path,
+        {"kind": "export", "name": "q", "model": {"model_name_or_path": ref}, "gguf": ["F16", "Q8_0"]},
+        run_id=RUN,
+    )
+    assert job.run(num_threads=2, references={ref: str(checkpoint)}) == 0, job.sentence
+    found = durable.read_json(job.dir.export / "export.json")
+    rows, told = {row["type"]: row for row in found["files"]}, found["reference"]
+    assert rows["F16"]["passed"]
+    assert rows["Q8_0"]["passed"]
+    assert rows["F16"]["margin"] < 0.2
+    assert rows["F16"]["kl"] < 1e-3
+    assert told["adapter_kl"] < 1e-4, "merged into the base that is not quantised"
+    assert told["trained_in_4bit"]
+    assert told["kl_as_trained"] > 10 * rows["F16"]["kl"]
+    assert "trained on a base held in 4 bits" in (job.dir.export / "README.md").read_text()
+    names = {row["type"]: job.dir.export / row["path"] for row in found["files"]}
+    references = {f"gguf:{RUN}/{path.name}": str(path) for path in names.values()}
+    said = [
+        ask(tmp_path, each, f"20261121-00154{number}-evaluate-aaaa", **{each: path})
+        for number, (each, path) in enumerate(references.items())
+    ]
+    assert said[0] == ask(tmp_path, str(checkpoint), "20261121-001549-evaluate-bbbb")
+
+
+@pytest.fixture(scope="module")
+def stored_in_4bit(made, tmp_path_factory):
+    """A model that is saved with its weights in 4 bits, as some repositories are."""
+    folder = tmp_path_factory.mktemp("stored") / "model-bnb-4bit"
+    held = models.load_model(str(made("qwen2")), dtype=torch.bfloat16, quantization_config=models.in_4bit())
+    held.save_pretrained(folder)
+    models.load_tokenizer(str(made("qwen2"))).save_pretrained(folder)
+    return folder
+
+
+def test_a_model_stored_in_4_bits_is_refused_with_what_to_name_instead(stored_in_4bit, tmp_path):
+    job, code, _ = run_export(tmp_path, stored_in_4bit)
+    assert code == 1
+    assert job.sentence == (
+        "model-bnb-4bit: its weights are stored quantised (bitsandbytes), and whole ones are needed. "
+        "Name the model it was quantised from; to train in little memory, that one with model.load_in_4bit: true."
+    )
+    assert not list(job.dir.export.glob("*.gguf"))
+
+
+@pytest.mark.parametrize("after", [["export"], []])
+def test_a_base_stored_in_4_bits_is_refused_before_the_first_step(stored_in_4bit, tmp_path, after):
+    model = {"model_name_or_path": str(stored_in_4bit)}
+    job = tune_in_4bit(tmp_path, stored_in_4bit, model=model, train={"max_steps": 1}, after=after)
+    assert job.run(num_threads=2) == 1
+    assert "stored quantised (bitsandbytes)" in job.sentence
+    assert not job.said("log")
 
 
 def ask(parent, ref, run_id, **references):

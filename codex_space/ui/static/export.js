@@ -111,6 +111,7 @@
         reference.num_tokens ? el("p", { class: "cs-note" }, `Compared with the model in ${reference.dtype} on ${count(reference.num_tokens)} tokens of code.`,
           reference.logits_std < 1 ? " The model is so undecided (its logits hardly spread) that a small KL says little." : "",
           reference.normalised ? " The model's tokenizer brings text into Unicode's NFC form first, which programs around llama.cpp do not: texts in NFC were compared." : "") : null,
+        one.note ? el("p", { class: "cs-note" }, one.note) : null,
         one.others.length && over ? el("p", { class: "cs-files" }, "Beside them: ", ...one.others.map((name) => el("a", { class: "cs-link", href: address(one, name), download: name }, name))) : null,
         ...(one.use.length && over ? use(one) : []),
       ].filter(Boolean));
