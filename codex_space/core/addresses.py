@@ -14,16 +14,19 @@ _NOT_PUBLIC = tuple(
     ipaddress.ip_network(text)
     for text in (
         "192.0.0.0/24", "168.63.129.16/32",  # metadata services of providers, outside what `is_global` knows
-        "::/96", "::ffff:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "2001::/32", "2002::/16",  # with an IPv4 address inside
+        "2001::/32", "2002::/16", "3fff::/20",  # with an IPv4 address inside; for books
     )
 )  # fmt: skip
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that the Internet uses; outside lie translated IPv4 addresses and networks of sites, old and new."""
 
 
 def is_public(text: str) -> bool:
     """Say whether an IP address is one that anybody on the Internet can reach."""
     address = ipaddress.ip_address(text)
     inside = any(address in network for network in _NOT_PUBLIC if network.version == address.version)
-    return address.is_global and not address.is_multicast and not inside
+    is_given_out = address.version == 4 or address in _GIVEN_OUT
+    return address.is_global and is_given_out and not address.is_multicast and not inside
 
 
 def find_public(host: str, port: int) -> str:

@@ -36,6 +36,7 @@ MAX_STOPS = 4
 TRIES, MAX_PAUSE_S, CONNECT_TIMEOUT_S = 6, 60.0, 15.0
 STOP_LOOK_S = 0.5
 _TOLD_CHARS = 200
+_SECONDS = re.compile(r"[0-9]{1,9}")  # other digits than these `float` does not read
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class Endpoint:
         """Refuse an address that is none.
 
         Raises:
-            EvaluationError: It is no http address, holds a password, or would send the key in clear where that is not allowed.
+            EvaluationError: It is no http address, holds a password, or would send the key in clear where that is not allowed;
+                or a header cannot hold the key.
         """
         parts = _split(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -76,6 +78,9 @@ class Endpoint:
                 "the endpoint's address holds more than a host and a path",
                 cure="A key goes into an environment variable.",
             )
+        if self.key is not None and not _is_plain(self.key.reveal()):
+            what = "the key holds a character that no key has"  # which one is not said: it would be a part of the key
+            raise EvaluationError(what, where=parts.hostname, cure="Copy it anew, without spaces or line ends.")
 
     def locate(self) -> "Target":
         """Return where requests go.
@@ -238,7 +243,7 @@ def _post(client: "httpx2.Client", endpoint: Endpoint, target: Target, body: dic
     except httpx2.HTTPError as error:
         raise _BusyError(f"{type(error).__name__}: {error}") from None
     if status == 429 or status >= 500:
-        raise _BusyError(f"{status} {_message(content)}", float(pause) if pause.isdigit() else 0.0)
+        raise _BusyError(f"{status} {_message(content)}", float(pause) if _SECONDS.fullmatch(pause) else 0.0)
     if 300 <= status < 400:
         raise EvaluationError(
             f"the server answers {status}, another address",
@@ -267,12 +272,20 @@ def _text_of(content: bytes, *, chat: bool) -> str:
 
 
 def _split(url: str) -> SplitResult:
+    if not _is_plain(url):
+        cure = "Write a name in other letters as browsers send it: xn--..."
+        raise EvaluationError("the endpoint's address holds what a request cannot", cure=cure)
     try:
         parts = urlsplit(url)
         _ = parts.port  # read here: that it is no number is found out on reading
+        (parts.hostname or "").encode("idna")  # an empty or endless part of a name
     except ValueError:
         raise EvaluationError("the endpoint's address cannot be read", cure="Such as https://HOST/v1.") from None
     return parts
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _message(content: bytes | bytearray) -> str:

@@ -140,7 +140,7 @@ def require_endpoint(ctx: Context, recipe: EvaluateRecipe, key: Secret | None) -
         EvaluationError: With what to do.
     """
     if recipe.endpoint:
-        _describe_endpoint(ctx, recipe)
+        _describe_endpoint(ctx, recipe, key)
     if (recipe.endpoint is not None and recipe.endpoint.has_key) != (key is not None):
         what = "a key goes with an endpoint that says has_key: true, and the other way round"
         raise EvaluationError(what, where="endpoint", cure="Start it on the Evaluate tab, which asks for the key.")
@@ -151,10 +151,10 @@ def require_endpoint(ctx: Context, recipe: EvaluateRecipe, key: Secret | None) -
         scrub.learn_one(key.reveal())
 
 
-def _describe_endpoint(ctx: Context, recipe: EvaluateRecipe) -> str:
+def _describe_endpoint(ctx: Context, recipe: EvaluateRecipe, key: Secret | None = None) -> str:
     assert recipe.endpoint is not None  # noqa: S101  # narrows the type
     on_space = ctx.settings.space_id is not None
-    endpoint = Endpoint(recipe.endpoint.url, recipe.model.model_name_or_path, public_only=on_space)
+    endpoint = Endpoint(recipe.endpoint.url, recipe.model.model_name_or_path, key, public_only=on_space)
     return f"{endpoint.model} at {endpoint.locate().host}"
 
 

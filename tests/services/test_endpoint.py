@@ -92,6 +92,8 @@ def test_several_samples_are_drawn_with_seeds_of_their_own(ask, server):
         (send(429, "slow down", Retry_After="7"), 7.0),
         (send(429, "slow down", Retry_After="99999"), endpoint.MAX_PAUSE_S),
         (send(429, "slow down", Retry_After="Wed, 21 Oct 2026 07:28:00 GMT"), None),
+        (send(429, "slow down", Retry_After="\u00b2"), None),
+        (send(429, "slow down", Retry_After="9" * 400), None),
         (send(500, "<html>"), None),
         (send(503, b"\xff\xfe"), None),
         (send(200, "no JSON"), None),
@@ -160,10 +162,17 @@ def test_without_a_key_none_is_sent(ask, server):
     assert {authorization for _, authorization, _ in server.asked} == {None}
 
 
-@pytest.mark.parametrize("url", ["ftp://x/v1", "host:80", "", "http://", "http://me@host/v1", "http://host/v1?key=x", "http://h/#x", "http://h:x/v1", "http://[::1/v1"])  # fmt: skip
+@pytest.mark.parametrize("url", ["ftp://x/v1", "host:80", "", "http://", "http://me@host/v1", "http://host/v1?key=x", "http://h/#x", "http://h:x/v1", "http://[::1/v1", "http://m\u00fcller.example/v1", "http://h\x00/v1", "http://h/\x7f", "http://a..b/v1", f"http://{'x' * 70}.com/v1", "http://h/\ud800"])  # fmt: skip
 def test_an_address_that_is_none_or_holds_a_key_is_refused(url):
     with pytest.raises(EvaluationError, match="address"):
         Endpoint(url, "m")
+
+
+@pytest.mark.parametrize("key", ["sk-\u20ac", "sk-a\nb", "sk-a b", "sk-\x00", "\ud800"])
+def test_a_key_that_no_request_could_carry_is_refused_and_not_told(key):
+    with pytest.raises(EvaluationError, match="the key holds a character") as raised:
+        Endpoint("http://host/v1", "m", Secret(key))
+    assert key not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["https://127.0.0.1/v1", "https://localhost:1/v1", "https://2130706433/v1", "https://[::1]/v1", "https://169.254.169.254/v1", "http://8.8.8.8/v1"])  # fmt: skip

@@ -132,6 +132,13 @@ def test_a_key_goes_with_a_recipe_that_says_so(ctx, tmp_path, has_key, key):
         runs.submit(ctx, recipe("http://127.0.0.1:1/v1", tmp_path, has_key=has_key), key=key)
 
 
+def test_a_key_that_no_request_could_carry_is_refused_at_the_press(owned, tmp_path):
+    ctx = owned()
+    with pytest.raises(EvaluationError, match="the key holds a character"):
+        runs.submit(ctx, recipe("http://127.0.0.1:1/v1", tmp_path), key=Secret("sk-\x00"))
+    assert runs.list_runs(ctx) == []
+
+
 @pytest.mark.parametrize(
     "url", ["http://example.com/v1", "https://127.0.0.1/v1", "https://169.254.169.254/latest", "https://localhost/v1"]
 )
