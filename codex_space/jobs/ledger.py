@@ -87,7 +87,7 @@ class Ledger:
         registry.make()
         head = hub.head(registry.repo_id, "dataset")
         there = path in hub.tree(registry.repo_id, head, "dataset")
-        parts = parse(hub.read_text(registry.repo_id, path, head, "dataset"), registry.repo_id) if there else {}
+        parts = _read(hub, registry.repo_id, path, head) if there else {}
         mine = facts.keep(self._db, ID, secrets.token_hex(8))
         for name, sums in parts.items():
             if name != mine:
@@ -111,6 +111,21 @@ class _DamagedError(HubError):
     """What was spent before is written down, and cannot be read."""
 
 
+def _read(hub: Hub, repo_id: str, path: str, head: str) -> dict[str, Sums]:
+    try:
+        text = hub.read_text(repo_id, path, head, "dataset")
+    except HubBusyError:
+        raise
+    except HubError as error:  # no text, or too large for one
+        raise _damaged(repo_id) from error
+    return parse(text, repo_id)
+
+
+def _damaged(where: str) -> _DamagedError:
+    cure = "Delete the file under spent/ there, if what it says is not needed."
+    return _DamagedError("what this Space has spent cannot be read there", where=where, cure=cure)
+
+
 def render(parts: Mapping[str, Sums]) -> str:
     """Return the file's text."""
     told = {name: [[*key, *value] for key, value in sorted(sums.items())] for name, sums in sorted(parts.items())}
@@ -125,10 +140,10 @@ def parse(text: str, where: str) -> dict[str, Sums]:
     """
     try:
         parts: dict[str, Any] = json.loads(text)["parts"]
+        json.dumps(parts, ensure_ascii=False).encode()  # half characters, which the database would not take
         return {str(name): dict(map(_row, rows)) for name, rows in parts.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        cure = "Delete the file under spent/ there, if what it says is not needed."
-        raise _DamagedError("what this Space has spent cannot be read there", where=where, cure=cure) from error
+        raise _damaged(where) from error
 
 
 def _row(row: Any) -> tuple[tuple[str, str], tuple[float, float]]:  # noqa: ANN401  # any JSON value

@@ -129,6 +129,9 @@ def test_a_hub_that_does_not_answer_starts_nothing_that_a_cap_might_forbid(machi
         '{"parts": {"a": [["x", "2026-11", -1, -5]]}}',
         '{"parts": {"a": 7}}',
         '{"parts": {"a": [["", "2026-11", 1, 1e999]]}}',
+        r'{"parts": {"\ud800": [["", "2026-11", 1, 5]]}}',
+        r'{"parts": {"a": [["\ud800", "2026-11", 1, 5]]}}',
+        b"\xff\xfe{",
     ],
 )
 def test_books_that_cannot_be_read_are_neither_believed_nor_written_over(machine, hub, text):
@@ -139,7 +142,7 @@ def test_books_that_cannot_be_read_are_neither_believed_nor_written_over(machine
     with pytest.raises(CodexError, match="is not known"):
         runs.submit(machine.ctx, RECIPE)
     machine.tell()
-    assert hub.state.files("datasets", NOTES)[FILE].decode() == text
+    assert hub.state.files("datasets", NOTES)[FILE] == (text if isinstance(text, bytes) else text.encode())
 
 
 @pytest.mark.parametrize(("token", "public"), [("hf_read", False), ("hf_write", True)])
