@@ -52,7 +52,8 @@ class _Watched:
 
     def known(self, after: int) -> int:
         """Return the snapshot that an answer can begin after: 0 is everything, for all who lag too far behind."""
-        return after if after == self.seq or any(before == after for before, _ in self.added) else 0
+        added = tuple(self.added)  # in one go: another thread may add to it meanwhile
+        return after if after == self.seq or any(before == after for before, _ in added) else 0
 
 
 class Live:

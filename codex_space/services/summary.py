@@ -13,6 +13,7 @@ from codex_space.store.runs import Run
 
 HEAD_BYTES = 1 << 16
 """What a run says before its first step fits into this much."""
+MOST_GIB = 1 << 20
 
 
 def summarize(ctx: Context, run_id: str) -> dict[str, Any]:
@@ -111,14 +112,15 @@ def health(ctx: Context, run: Run) -> dict[str, Any]:
 def _probed(ctx: Context, run_id: str) -> dict[str, float | None] | None:
     """Return {peak_gib, estimated_gib} of the step on the longest rows that was tried first, None where none was."""
     events, _ = read_events(ctx.workspace.job(run_id).events, limit_bytes=HEAD_BYTES)
-    found = [event for event in events if event["e"] == "probe" and isinstance(event.get("peak_gib"), int | float)]
+    found = [event for event in events if event["e"] == "probe" and _gib(event.get("peak_gib")) is not None]
     if not found:
         return None
-    estimated = found[-1].get("estimated_gib")
-    return {
-        "peak_gib": float(found[-1]["peak_gib"]),
-        "estimated_gib": float(estimated) if isinstance(estimated, int | float) else None,
-    }
+    return {name: _gib(found[-1].get(name)) for name in ("peak_gib", "estimated_gib")}
+
+
+def _gib(value: Any) -> float | None:  # noqa: ANN401  # any JSON value
+    """Return a number that JSON knows: a worker wrote it, and a page that cannot read one answer shows nothing more."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < MOST_GIB else None
 
 
 def _losses(ctx: Context, run: Run) -> tuple[Sequence[float], Sequence[float]]:

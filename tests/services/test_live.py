@@ -212,6 +212,27 @@ def test_an_answer_that_is_ready_waits_for_no_look_at_the_store(ctx, run):
         assert live.ready_bytes(run.id, 0)
 
 
+def test_a_snapshot_made_while_a_viewer_is_looked_for_among_the_old_ones_disturbs_nobody(ctx, run):
+    live = Live(ctx)
+    viewer = Viewer(live, run)
+    for step in range(1, 9):
+        log(ctx, run, step, step)
+        live.refresh(ctx.clock())
+        viewer.poll()
+    watched = live._runs[run.id]
+
+    class Meanwhile(int):
+        """A number that is compared while another thread takes in what is new."""
+
+        __hash__ = int.__hash__
+
+        def __eq__(self, other):
+            watched.added.append((other, {}))
+            return False
+
+    assert live.ready_bytes(run.id, Meanwhile(5)) is None
+
+
 def test_alerts_and_score_come_with_the_snapshot_and_are_read_anew_at_most_every_five_seconds(ctx, run, monkeypatch):
     now = [100.0]
     ctx = dataclasses.replace(ctx, clock=lambda: now[0])
@@ -238,6 +259,9 @@ PROBE = {"e": "probe", "t": 1.0, "peak_gib": 1.25, "estimated_gib": 1.5, "rows":
         ({**PROBE, "estimated_gib": None}, {"peak_gib": 1.25, "estimated_gib": None}),
         ({**PROBE, "peak_gib": "much"}, None),
         ({**PROBE, "estimated_gib": [3]}, {"peak_gib": 1.25, "estimated_gib": None}),
+        ({**PROBE, "estimated_gib": float("nan")}, {"peak_gib": 1.25, "estimated_gib": None}),
+        ({**PROBE, "peak_gib": float("inf")}, None),
+        ({**PROBE, "peak_gib": 10**400}, None),
         ({"e": "log", "t": 1.0, "step": 1, "metrics": {}}, None),
     ],
 )
