@@ -30,6 +30,9 @@ def remove(workspace: Workspace, path: Path, *, dry_run: bool) -> str:
         if not dry_run:
             taken = workspace.root / f"tokens-{path.name[:8]}"
             shutil.rmtree(taken, ignore_errors=True)
-            path.rename(taken)
+            try:
+                path.rename(taken)
+            except OSError as error:  # what an earlier clean-up left there may belong to another user
+                return f"it cannot be moved ({error.strerror})"
             shutil.rmtree(taken, ignore_errors=True)
     return ""

@@ -426,6 +426,15 @@ def test_tokens_go_whole_and_stay_while_a_run_reads_them(ctx, sent, monkeypatch)
     assert [item.path for item in clean(ctx, "scratch").removed] == [left]
 
 
+def test_tokens_that_cannot_leave_their_place_stay_and_say_why(ctx, sent):
+    idle = ctx.workspace.tokens / ("b" * 32)
+    os.close(share(idle))
+    (ctx.workspace.root / "tokens-bbbbbbbb").write_text("in the way, and no folder")
+    found = clean(ctx, "caches")
+    assert "cannot be moved" in {kept.name: kept.why for kept in found.kept}["tokens bbbbbbbb"]
+    assert idle.is_dir()
+
+
 def test_an_unknown_kind_and_a_second_clean_up_are_refused(ctx, sent):
     with pytest.raises(WorkspaceError, match="nothing to clean"):
         clean(ctx, "datasets")
