@@ -23,6 +23,8 @@ __all__ = [
 _TAG = re.compile(r"(?:(\d{8}-\d{6}-[a-z]+-[a-z0-9]{4})-)?step-(\d+)")
 """The run's id is there where another run's checkpoint of the same step has taken the plain name."""
 _SPARE_BYTES = 256 << 20
+_ROWS, PARENTS = "rows/", "parents.json"
+_BESIDE = frozenset({RECIPE, PARENTS})
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ def make_rows_repo(hub: Hub, repo_id: str) -> str:
 def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, beside: Mapping[str, str] | None = None) -> str:
     """Push a run's prepared rows to the private dataset `owner/name-rows`, tagged with the run's id.
 
-    What lies `beside` them, name to text, is what else another machine needs to start the run.
+    What lies `beside` them, name to text, is what else another machine needs to start the run. What an earlier run left
+    in that dataset and this one has not is no part of the tagged commit.
 
     Raises:
         HubError: As in `make_rows_repo`.
@@ -183,10 +186,12 @@ def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, beside: Mapp
     tagged = hub.tags(target, "dataset").get(run_id)
     if tagged:
         return tagged
-    files = {f"rows/{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
+    files = {f"{_ROWS}{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
     content: dict[str, Path | bytes] = {**files, **{name: text.encode() for name, text in (beside or {}).items()}}
     parent = hub.head(target, "dataset")
-    commit = hub.commit(target, Change(f"rows of {run_id}", parent, content), "dataset")
+    there = hub.tree(target, parent, "dataset")
+    others = sorted(path for path in there if path not in content and (path.startswith(_ROWS) or path in _BESIDE))
+    commit = hub.commit(target, Change(f"rows of {run_id}", parent, content, others), "dataset")
     hub.set_tag(target, run_id, commit, "dataset")
     return commit
 

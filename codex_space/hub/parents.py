@@ -12,12 +12,12 @@ from typing import Any
 
 from codex_space.core.errors import HubError, HubNotFoundError
 from codex_space.core.hub_names import looks_like_repo_id
-from codex_space.core.paths import Workspace
+from codex_space.core.paths import MANIFEST, Workspace
 from codex_space.hub.client import Hub
-from codex_space.hub.fetch import RemoteCheckpoint, fetch_checkpoint, read_checkpoint, rows_repo
+from codex_space.hub.fetch import PARENTS, RemoteCheckpoint, fetch_checkpoint, read_checkpoint, rows_repo
 from codex_space.hub.manifest import RESUME_PREFIX
 
-FILE = "parents.json"
+FILE = PARENTS
 MAX_PARENTS = 16
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -48,7 +48,7 @@ def parse(text: str, where: str) -> list[Parent]:
         found = [
             Parent(str(row["run_id"]), int(row["step"]), str(row["repo_id"]), str(row["commit_id"])) for row in rows
         ]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise HubError(f"{FILE} does not say what the run builds on", where=where, cure="Submit it again.") from error
     sane = all(looks_like_repo_id(one.repo_id) and _COMMIT.fullmatch(one.commit_id) and one.step >= 0 for one in found)
     if not sane or len(found) > MAX_PARENTS:
@@ -70,8 +70,8 @@ def read_parents(hub: Hub, repo_id: str, run_id: str) -> list[Parent]:
         return []
 
 
-def fetch_parents(hub: Hub, workspace: Workspace, parents: Sequence[Parent]) -> None:
-    """Download each checkpoint, without its resume state, to where its run would have it here.
+def fetch_parents(hub: Hub, workspace: Workspace, parents: Sequence[Parent], *, with_resume: bool = False) -> None:
+    """Download each checkpoint that is not here to where its run would have it.
 
     Raises:
         HubError: It is not there, or another one.
@@ -80,9 +80,13 @@ def fetch_parents(hub: Hub, workspace: Workspace, parents: Sequence[Parent]) -> 
     """
     for parent in parents:
         target = workspace.job(parent.run_id).checkpoint(parent.step)
+        if (target / MANIFEST).is_file():  # a run that goes on needs no Hub for it
+            continue
         remote = require_checkpoint(hub, parent)
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        weights = {path: file for path, file in remote.files.items() if not path.startswith(RESUME_PREFIX)}
+        weights = {
+            path: file for path, file in remote.files.items() if with_resume or not path.startswith(RESUME_PREFIX)
+        }
         fetch_checkpoint(hub, parent.repo_id, replace(remote, files=weights), target)
 
 

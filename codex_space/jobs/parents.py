@@ -32,6 +32,8 @@ def _waits_for(db: Database, run: Run, parent_id: str, *, steps: list[int], step
     if step is not None and step in steps:
         return False
     found = runs.list_runs(db, ids=(parent_id,))
+    if not found and step is None and steps:  # its checkpoint alone was brought here, from the Hub
+        return False
     if not found:
         raise RunError("the run it builds on is gone", where=parent_id, cure="Choose another base in a copy of it.")
     parent = found[0]
@@ -57,16 +59,23 @@ def find_on_hub(db: Database, hub: Hub, recipe: BaseRecipe) -> list[Parent]:
     """
     found: dict[str, Parent] = {}
     wanted = run_references(recipe)
-    while wanted and len(found) < on_hub.MAX_PARENTS:
+    while wanted:
         run_id, step = wanted.pop()
         parent = _uploaded(db, run_id, step)
+        if f"{run_id}@{parent.step}" in found:
+            continue
+        if len(found) == on_hub.MAX_PARENTS:
+            what = f"it builds on more than {on_hub.MAX_PARENTS} checkpoints of other runs"
+            raise ModelError(
+                what, where=f"run:{run_id}", cure="Train on one of them without lora: its weights are whole."
+            )
         remote = on_hub.require_checkpoint(hub, parent)
         found[f"{run_id}@{parent.step}"] = parent
         if "adapter_config.json" not in remote.manifest.files:
             continue
         base = remote.manifest.base_model
         if lies_on := parse_run(base):
-            wanted += [lies_on] if f"{lies_on[0]}@{lies_on[1]}" not in found else []
+            wanted.append(lies_on)
         elif not looks_like_repo_id(base):
             raise ModelError(
                 f"this checkpoint is an adapter of {base.partition(':')[0]}, which is on this machine alone",

@@ -8,12 +8,13 @@ from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError, RunError
 from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.recipe import parse_recipe
-from codex_space.hub import fetch
+from codex_space.hub import fetch, parents
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import FetchedRun
 from codex_space.hub.manifest import parse_manifest
 from codex_space.hub.registry import Entry, Registry
 from codex_space.jobs.announce import make_holder
+from codex_space.jobs.references import run_references
 from codex_space.jobs.replay import replay
 from codex_space.services import checks
 from codex_space.services.context import Context
@@ -116,6 +117,8 @@ def bring_back(ctx: Context, repo_id: str, run_id: str, note: Entry | None) -> R
         raise RunError(NO_ROWS, where=repo_id, cure=KEEP_ROWS)
     text = found.recipe_text if found else note.recipe if note else ""
     recipe = parse_recipe(text)
+    if found and run_references(recipe):
+        _fetch_parents(ctx, hub, repo_id, run_id)
     if found is None:
         checks.require_sources(ctx, recipe)
         job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -132,6 +135,17 @@ def bring_back(ctx: Context, repo_id: str, run_id: str, note: Entry | None) -> R
     ctx.note("go on from the Hub", f"{run.id} from {repo_id}")
     ctx.wake()
     return run
+
+
+def _fetch_parents(ctx: Context, hub: Hub, repo_id: str, run_id: str) -> None:
+    """Fetch what the run builds on, but nothing of a run that is in this workspace: a note must not add to that one.
+
+    The resume state comes along, so that such a run can be taken up as well, by whoever asks for it later.
+    """
+    noted = parents.read_parents(hub, repo_id, run_id)
+    known = {run.id for run in run_rows.list_runs(ctx.db, ids=tuple(one.run_id for one in noted))} if noted else set()
+    absent = [one for one in noted if one.run_id not in known]
+    parents.fetch_parents(hub, ctx.workspace, absent, with_resume=True)
 
 
 def checkpoints_on_hub(hub: Hub, repo_id: str, run_id: str) -> dict[int, str]:

@@ -206,6 +206,22 @@ def test_each_run_gets_its_own_rows_back(hub: RunningHub, rows, tmp_path) -> Non
     assert (tmp_path / "second" / "train.parquet").read_bytes() == b"PAR1 other rows"
 
 
+def test_what_an_earlier_run_left_there_is_not_taken_for_this_ones(hub: RunningHub, rows, tmp_path) -> None:
+    (rows / "sources.json").write_text("{}")
+    push_rows(
+        hub.client(), rows, repo_id=REPO, run_id=RUN_ID, beside={"recipe.yaml": "kind: sft", "parents.json": "[]"}
+    )
+    (rows / "sources.json").unlink()
+    (rows / "validation.parquet").unlink()
+    hub.state.put("datasets", f"{REPO}-rows", {**hub.state.files("datasets", f"{REPO}-rows"), "mine.txt": "a person's"})
+    push_rows(hub.client(), rows, repo_id=REPO, run_id=OTHER_RUN_ID)
+    fetch_rows(hub.client(), REPO, OTHER_RUN_ID, tmp_path / "second")
+    assert {path.name for path in (tmp_path / "second").iterdir()} == {"train.parquet", "prepared.json"}
+    assert not {"recipe.yaml", "parents.json"} & set(hub.state.files("datasets", f"{REPO}-rows"))
+    assert "mine.txt" in hub.state.files("datasets", f"{REPO}-rows")
+    assert fetch_rows(hub.client(), REPO, RUN_ID, tmp_path / "first") == 4, "the earlier run still has its own"
+
+
 def test_rows_that_were_not_kept_are_zero_files(hub: RunningHub, tmp_path) -> None:
     assert fetch_rows(hub.client(), REPO, RUN_ID, tmp_path / "rows") == 0
     assert not (tmp_path / "rows").exists()

@@ -35,6 +35,14 @@ def test_its_weights_come_and_its_resume_state_stays(hub, workspace, tmp_path):
     assert kept == {path.name: path.read_bytes() for path in folder.iterdir() if path.name not in resume}
 
 
+def test_one_that_is_here_needs_no_hub(hub, workspace, tmp_path):
+    commit = pushed(hub, write_checkpoint(tmp_path / "step-10", 10))
+    told = [Parent(RUN_ID, 10, REPO, commit)]
+    parents.fetch_parents(hub.client(), workspace, told)
+    hub.fail("/api/", status=503, times=-1)
+    parents.fetch_parents(hub.client(), workspace, told)
+
+
 @pytest.mark.parametrize("told", [Parent(RUN_ID, 11, REPO, ""), Parent(OTHER_RUN_ID, 10, REPO, "")])
 def test_another_checkpoint_than_is_meant_is_not_taken(hub, workspace, tmp_path, told):
     commit = pushed(hub, write_checkpoint(tmp_path / "step-10", 10))
@@ -48,6 +56,7 @@ def test_another_checkpoint_than_is_meant_is_not_taken(hub, workspace, tmp_path,
     [
         "", "{", "null", "7", '{"a": 1}', "[1]", "[" * 5000, json.dumps([{**ROW, "step": "x"}]), json.dumps([{**ROW, "step": -1}]),
         json.dumps([{**ROW, "commit_id": "main"}]), json.dumps([{**ROW, "repo_id": "../../etc"}]), json.dumps([ROW] * 17),
+        json.dumps([{**ROW, "step": float("inf")}]),
         json.dumps([{name: value for name, value in ROW.items() if name != "step"}]),
     ],
 )  # fmt: skip

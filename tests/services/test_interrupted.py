@@ -6,19 +6,24 @@ import shutil
 
 import pytest
 
-from codex_space.core.errors import RunError
+from codex_space.core import durable
+from codex_space.core.errors import HubError, RunError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import Workspace
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import read_settings
 from codex_space.hub.push import push_checkpoint
 from codex_space.hub.registry import NAME, Registry
 from codex_space.jobs.announce import Announcer
+from codex_space.jobs.launch import launch_facts
+from codex_space.jobs.parents import has_to_wait
+from codex_space.jobs.uploads import Uploader
 from codex_space.services import from_hub
 from codex_space.services.context import Context
 from codex_space.services.interrupted import MAX_RISES, Interruptions
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
-from tests.fakes.checkpoints import RECIPE, RUN_ID, write_checkpoint
+from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RUN_ID, write_checkpoint
 
 ROWS = RECIPE.replace("{repo_id: ada/model}", "{repo_id: ada/model, keep_rows: true}")
 
@@ -437,3 +442,80 @@ def test_a_note_in_somebody_elses_organisation_starts_nothing_by_itself(machine,
         here = machine(f"here-{is_own}", HF_TOKEN="hf_bob", CODEX_SPACE_HOLDER="pc", **environ)
         here.now = there.now + 901
         assert here.look()[RUN_ID].is_own is is_own
+
+
+@pytest.mark.parametrize("ref", ["", "@step-10"])
+def test_a_run_on_another_run_brings_that_ones_checkpoint_along(machine, hub, ref):
+    gone = machine("gone")
+    base = trained_base(gone, hub)
+    gone.train(recipe=ROWS.replace("ada/base", f"'run:{OTHER_RUN_ID}{ref}'"), rows=False)
+    push_rows_of(gone, {f"run:{OTHER_RUN_ID}{ref}": str(base)})
+    gone.tell(1)
+    found = machine("found")
+    found.now += 1e6
+    found.look()
+    run = found.interruptions.go_on(RUN_ID)
+    assert found.workspace.job(OTHER_RUN_ID).checkpoint_steps() == [10]
+    brought = found.workspace.job(OTHER_RUN_ID).checkpoint(10)
+    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
+        path.name: path.read_bytes() for path in base.iterdir()
+    }
+    recipe = parse_recipe(run.recipe)
+    assert not has_to_wait(found.db, found.workspace, run, recipe)
+    facts = launch_facts(recipe, found.workspace, found.workspace.job(RUN_ID), attempt=2)
+    assert facts["references"] == {f"run:{OTHER_RUN_ID}{ref}": str(brought)}
+
+
+def test_a_note_adds_nothing_to_a_run_of_this_workspace(machine, hub):
+    gone = machine("gone")
+    base = trained_base(gone, hub)
+    gone.train(recipe=ROWS.replace("ada/base", f"run:{OTHER_RUN_ID}"), rows=False)
+    push_rows_of(gone, {f"run:{OTHER_RUN_ID}": str(base)})
+    gone.tell(1)
+    found = machine("found")
+    runs.insert_run(found.db, id=OTHER_RUN_ID, name="b", kind="sft", recipe=RECIPE, repo_id=None, now=1.0)
+    found.now += 1e6
+    found.look()
+    found.interruptions.go_on(RUN_ID)
+    assert not found.workspace.job(OTHER_RUN_ID).root.exists()
+
+
+def test_a_base_that_has_left_the_hub_is_said_before_anything_is_queued(machine, hub):
+    gone = machine("gone")
+    base = trained_base(gone, hub)
+    gone.train(recipe=ROWS.replace("ada/base", f"run:{OTHER_RUN_ID}"), rows=False)
+    push_rows_of(gone, {f"run:{OTHER_RUN_ID}": str(base)})
+    gone.tell(1)
+    del hub.state.repos["models/ada/parent"]
+    found = machine("found")
+    found.now += 1e6
+    found.look()
+    with pytest.raises(HubError, match="ada/parent"):
+        found.interruptions.go_on(RUN_ID)
+    assert runs.list_runs(found.db) == []
+
+
+def trained_base(here, hub):
+    """Give a machine a run that has ended and whose checkpoint is on the Hub."""
+    folder = write_checkpoint(here.workspace.job(OTHER_RUN_ID).checkpoint(10), 10, run_id=OTHER_RUN_ID)
+    hub.client().make_repo("ada/parent", private=True)
+    commit = push_checkpoint(hub.client(), folder, repo_id="ada/parent", card="#", recipe_text=RECIPE, with_resume=True)
+    runs.insert_run(here.db, id=OTHER_RUN_ID, name="b", kind="sft", recipe=RECIPE, repo_id="ada/parent", now=1.0)
+    for state in ("preflight", "running", "succeeded"):
+        runs.change_state(here.db, OTHER_RUN_ID, state, now=1.0)
+    checkpoints.add_checkpoint(here.db, OTHER_RUN_ID, 10, created_at=1.0, size_bytes=5, metrics={}, upload="queued")
+    checkpoints.set_upload(here.db, OTHER_RUN_ID, 10, "uploaded", commit_id=commit)
+    return folder
+
+
+def push_rows_of(here, references):
+    """Let the uploader push the rows of a run that was launched on those checkpoints, with its next checkpoint."""
+    job = here.workspace.job(RUN_ID)
+    job.launch.write_text(json.dumps({"num_threads": 3, "references": references}))
+    job.rows.mkdir()
+    (job.rows / "train.parquet").write_bytes(b"rows")
+    (job.rows / "prepared.json").write_text("{}")
+    write_checkpoint(job.checkpoint(8), 8)
+    checkpoints.add_checkpoint(here.db, RUN_ID, 8, created_at=2.0, size_bytes=5, metrics={}, upload="queued")
+    Uploader(here.db, here.workspace, here.ctx.hub, spool_budget_bytes=1 << 30).step(here.now)
+    assert (durable.read_json(job.rows_upload) or {})["error"] == ""

@@ -1,14 +1,20 @@
 """What is refused before a Job costs anything, and what is told of those there are."""
 
+import json
+
 import pytest
 
 from codex_space.core.errors import CodexError, ModelError, RunError
+from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import read_settings
+from codex_space.hub.push import push_checkpoint
+from codex_space.jobs.parents import find_on_hub
 from codex_space.services import checks, jobs
 from codex_space.services.context import open_context
 from codex_space.store import checkpoints, hub_jobs
 from codex_space.store import runs as run_rows
+from tests.fakes.checkpoints import write_checkpoint
 
 RECIPE = """
 kind: sft
@@ -125,3 +131,19 @@ def test_a_column_that_is_not_there_is_never_written(room):
 def test_a_number_of_jobs_that_is_none_is_refused(text):
     with pytest.raises(CodexError, match="CODEX_SPACE_MAX_JOBS"):
         read_settings({"CODEX_SPACE_MAX_JOBS": text})
+
+
+def test_a_checkpoint_that_names_its_own_run_as_base_is_asked_for_once(room, hub, tmp_path):
+    """A worker wrote that, and the Hub keeps it: it must not be followed for ever."""
+    parent = insert(room, repo_id="ada/base")
+    folder = write_checkpoint(tmp_path / "step-10", 10, run_id=parent.id)
+    told = json.loads((folder / MANIFEST).read_text()) | {"base_model": f"run:{parent.id}"}
+    (folder / MANIFEST).write_text(json.dumps(told))
+    hub.client().make_repo("ada/base", private=True)
+    commit = push_checkpoint(hub.client(), folder, repo_id="ada/base", card="#", recipe_text=RECIPE, with_resume=True)
+    for state in ("preflight", "running", "succeeded"):
+        run_rows.change_state(room.db, parent.id, state, now=2.0)
+    checkpoints.add_checkpoint(room.db, parent.id, 10, created_at=2.0, size_bytes=1, metrics={}, upload="none")
+    checkpoints.set_upload(room.db, parent.id, 10, "uploaded", commit_id=commit)
+    recipe = parse_recipe(RECIPE.replace("'fresh:tiny'", f"'run:{parent.id}'").replace("ada/there", "ada/other"))
+    assert [(one.run_id, one.step) for one in find_on_hub(room.db, hub.client(), recipe)] == [(parent.id, 10)]
