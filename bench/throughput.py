@@ -1,7 +1,7 @@
-"""Tokens per second of our SFT, of the same TRL script bare, and of LLaMA-Factory in a virtual environment of its own.
+"""Tokens per second of our SFT, with TRL's engine and our own, of the same TRL script bare, and of LLaMA-Factory in its own venv.
 
 Same model, rows and settings, in turn, in one run. All rows but one are longer than max_length, so that each step is
-the same number of tokens for all three. `LLAMAFACTORY_PYTHON` names the interpreter of the third (README says what it needs).
+the same number of tokens for all. `LLAMAFACTORY_PYTHON` names the interpreter of the last (README says what it needs).
 """
 
 import json
@@ -31,7 +31,8 @@ def main() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         base, rows = make_base(folder / "base"), _long_rows(folder)
-        runs = {"ours": _ours, "trl": _trl, **({"llamafactory": _llamafactory} if LLAMAFACTORY else {})}
+        peers = {"trl": _trl, **({"llamafactory": _llamafactory} if LLAMAFACTORY else {})}
+        runs = {"ours": _ours, "ours, engine: loop": _ours_by_loop, **peers}
         for number in range(ROUNDS):
             order = list(runs)[number % len(runs) :] + list(runs)[: number % len(runs)]
             for each in order:
@@ -48,14 +49,20 @@ def _figures(speeds: dict[str, list[float]]) -> dict[str, Any]:
         "steps": STEPS,
         "tokens_in_a_step": BATCH * MAX_LENGTH,
         "tokens_per_s": {name: quartiles(values) for name, values in speeds.items()},
-        "ours_to": {name: quartiles(_ratios(speeds, name)) for name in speeds if name != "ours"},
+        **{
+            f"{mine}_to": {
+                name: quartiles(_ratios(speeds, mine, name)) for name in speeds if not name.startswith("ours")
+            }
+            for mine in speeds
+            if mine.startswith("ours")
+        },
         "goal": {"trl": 0.98, "llamafactory": "above 1"},
     }
     return {**figures, **({"llamafactory_versions": _versions()} if LLAMAFACTORY else {})}
 
 
-def _ratios(speeds: dict[str, list[float]], name: str) -> list[float]:
-    return [mine / theirs for mine, theirs in zip(speeds["ours"], speeds[name], strict=True)]
+def _ratios(speeds: dict[str, list[float]], ours: str, name: str) -> list[float]:
+    return [mine / theirs for mine, theirs in zip(speeds[ours], speeds[name], strict=True)]
 
 
 def _long_rows(folder: Path) -> Path:
@@ -72,10 +79,14 @@ def _long_rows(folder: Path) -> Path:
     return out
 
 
-def _ours(base: Path, rows: Path, out: Path) -> float:
+def _ours(base: Path, rows: Path, out: Path, engine: str = "trl") -> float:
     command = [sys.executable, "-m", "codex_space", "train", "-", "--workspace", str(out / "workspace")]
-    recipe = recipe_text(base, rows, "throughput", STEPS)
+    recipe = recipe_text(base, rows, "throughput", STEPS) + f"engine: {engine}\n"
     return _step_s(command, out, lambda: _lines(out / "workspace" / "runs", "events.jsonl", '"loss"'), recipe)
+
+
+def _ours_by_loop(base: Path, rows: Path, out: Path) -> float:
+    return _ours(base, rows, out, "loop")
 
 
 def _trl(base: Path, rows: Path, out: Path) -> float:
