@@ -13,7 +13,7 @@ space: .venv/space.stamp
 # Lines are counted while the quick tests run: in real trainings and in pages the count costs a third of their time.
 test: .venv/dev.stamp check
 	@$(MAKE) --no-print-directory export-tools || echo "llama.cpp could not be set up: its tests will be skipped"
-	@bad=0; $(PYTEST) --cov --cov-report=term || bad=1; $(PYTEST) -n 3 -m slow --no-loadscope-reorder || bad=1; exit $$bad
+	@bad=0; $(PYTEST) --cov --cov-report=term || bad=1; $(PYTEST) -m slow --no-loadscope-reorder || bad=1; exit $$bad
 
 # What a change is tried with before `make test`: all but real trainings and the browser, in minutes.
 quick: .venv/dev.stamp

@@ -151,8 +151,15 @@ def _compare_answers(model: Llama, answers: list[dict[str, Any]]) -> dict[str, A
             margin = max(margin, row["margins"][parted])
         else:
             margin = float("inf")  # one of them ended and the other did not, at the same tokens
-        if row["stops"]:
+        if row["stops"] and parted is None:
             stops.append(bool(found) and c.llama_vocab_is_eog(vocab, found[-1]))
+        elif row[
+            "stops"
+        ]:  # after a token as likely as the model's own it wrote another answer: the model's is what must end
+            if _ends(model, row, vocab):
+                stops.append(True)
+            else:
+                margin = max(margin, row["margins"][-1])
     return {
         "num_answers": len(answers),
         "num_same": same,
@@ -160,6 +167,12 @@ def _compare_answers(model: Llama, answers: list[dict[str, Any]]) -> dict[str, A
         "stops": all(stops) if stops else None,
         "tokens_per_s": written / max(took_s, 1e-9),
     }
+
+
+def _ends(model: Llama, row: dict[str, Any], vocab: Any) -> bool:  # noqa: ANN401  # a pointer
+    model.reset()
+    model.eval([*row["prompt"], *row["ids"][:-1]])
+    return bool(c.llama_vocab_is_eog(vocab, int(model.scores[model.n_tokens - 1].argmax())))
 
 
 def _go_on(model: Llama, prompt: list[int], limit: int, vocab: Any) -> list[int]:  # noqa: ANN401  # a pointer
