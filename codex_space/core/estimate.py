@@ -9,6 +9,7 @@ from codex_space.core.hardware import Hardware
 from codex_space.core.memory import GIB, Step, optimizer_bytes, peak_parts
 from codex_space.core.quants import Weights, room_bytes
 from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe
+from codex_space.core.sections import SAVES_IN_A_RUN
 from codex_space.core.shapes import Shape
 from codex_space.core.train_fields import train_fields
 
@@ -22,7 +23,6 @@ PRETRAINING_ON_CPU = 3.0
 """How much faster a CPU pretrains than it tunes, at the least: rows are full and the loop is lean (bench/pretraining.py)."""
 START_S = 60.0
 READ_BYTES_PER_S = 0.5e9
-SAVES_IN_A_RUN = 10
 DEFAULT_LENGTH = 4096
 """Tokens assumed for the longest row where train.max_length is empty."""
 _PAIRS = ("dpo", "orpo", "reward")

@@ -1,5 +1,6 @@
 """The sections recipes are made of, each a mapping in the YAML: model, adapters, rows, checkpoints, benchmarks, Hub, launch."""
 
+import math
 import re
 from typing import Annotated, Literal, get_args
 
@@ -102,6 +103,10 @@ class ValidationSection(Section):
 _HIGHER_IS_BETTER = re.compile(r"^pass@1 |accurac|margin|reward|chosen|log_odds")
 
 
+SAVES_IN_A_RUN = 10
+"""Where no interval is named."""
+
+
 class CheckpointsSection(Section):
     """What is kept while training."""
 
@@ -123,6 +128,10 @@ class CheckpointsSection(Section):
     early_stopping_threshold: float = Field(
         default=0.0, ge=0, description="An improvement smaller than this counts as none."
     )
+
+    def interval(self, max_steps: int) -> int:
+        """Return the steps between two checkpoints of a run of that length."""
+        return self.every_steps or max(1, math.ceil(max_steps / SAVES_IN_A_RUN))
 
     @property
     def higher_is_better(self) -> bool:

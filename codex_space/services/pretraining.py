@@ -113,5 +113,5 @@ def look(ctx: Context, choice: Choice, length: int, row: int = 0) -> list[tuple[
     for number, group in itertools.groupby(chosen, key=lambda pair: pair[0]):
         ids = [token for _, token in group]
         ended = ids[-1] == -1
-        pieces.append((number, words.decode([token for token in ids if token >= 0]) + ("\u23f9" if ended else "")))
+        pieces.append((number, words.decode([token for token in ids if token >= 0]) + ("\u25a0" if ended else "")))
     return pieces

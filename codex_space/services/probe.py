@@ -13,7 +13,7 @@ from codex_space.services.context import Context
 from codex_space.store import runs
 from codex_space.store.runs import ACTIVE
 
-STEPS, SAVES_IN_A_RUN = 20, 10
+STEPS = 20
 
 
 def measure(ctx: Context, text: str, overrides: list[str] | None = None) -> Estimate:
@@ -56,7 +56,6 @@ def measure(ctx: Context, text: str, overrides: list[str] | None = None) -> Esti
 def _seconds(recipe: PretrainRecipe, told: dict[str, dict[str, Any]]) -> float:
     """Return the time of start, steps and evaluations."""
     steps, speed = told["ready"]["max_steps"], told["speed"]
-    every = recipe.checkpoints.every_steps or max(1, math.ceil(steps / SAVES_IN_A_RUN))
     trains_s = steps * speed["step_tokens"] / speed["tokens_per_s"]
     start_s = told["ready"]["t"] - told["attempt"]["t"]
-    return start_s + trains_s + math.ceil(steps / every) * speed["evaluate_s"]
+    return start_s + trains_s + math.ceil(steps / recipe.checkpoints.interval(steps)) * speed["evaluate_s"]

@@ -67,9 +67,8 @@ def submit(
     checks.require_sources(ctx, recipe)
     checks.require_hub(ctx, recipe)
     checks.require_job(ctx, recipe)
-    if (
-        recipe.launch.where != "local"
-    ):  # what a Job builds on must not change before it starts, nor between its attempts
+    if recipe.launch.where != "local":
+        # what a Job builds on must not change before it starts, nor between its attempts
         recipe = references.pinned(recipe, parents.pin(ctx.db, recipe))
     now = ctx.clock()
     kind = str(getattr(recipe, "kind", ""))

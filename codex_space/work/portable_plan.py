@@ -15,12 +15,12 @@ from transformers import (
 )
 
 from codex_space.core.recipe import TuningRecipe
+from codex_space.core.sections import SAVES_IN_A_RUN
 from codex_space.work import adapters, arguments, tuning
 from codex_space.work.attempt import Attempt
 
 DATA, MODEL, TEMPLATE = "data", "model", "chat_template.jinja"
 _BATCHES = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
-SAVES_IN_A_RUN = 0.1
 
 
 @dataclass
@@ -76,7 +76,7 @@ class Plan:
 
     def _pace(self) -> dict[str, Any]:
         """Return when checkpoints are saved and rows evaluated on, in TRL's words."""
-        every = self.recipe.checkpoints.every_steps or SAVES_IN_A_RUN
+        every = self.recipe.checkpoints.every_steps or 1 / SAVES_IN_A_RUN  # under 1 a share of the run
         found: dict[str, Any] = {"save_strategy": "steps", "save_steps": every}
         found["save_total_limit"] = self.recipe.checkpoints.keep_last
         if self.has_validation and not self.draws:

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _NOT_CURVES = ("epoch", "step", "total_flos", "train_")
 _NOT_CURVE_ENDS = ("runtime", "per_second", "num_tokens", "num_input_tokens_seen")
-SAVES_IN_A_RUN = 10
 
 
 class Reporter(TrainerCallback):
@@ -83,8 +82,7 @@ class Reporter(TrainerCallback):
         """
         if isinstance(model := given.get("model"), torch.nn.Module):
             processes.require_shared(self._recipe, model)
-        wanted = self._recipe.checkpoints.every_steps
-        self._every_steps = wanted or max(1, math.ceil(state.max_steps / SAVES_IN_A_RUN))
+        self._every_steps = self._recipe.checkpoints.interval(state.max_steps)
         step = state.global_step
         if self._evaluates and step % self._every_steps == 0 and self._evaluated_step != step:
             self._is_due = True
