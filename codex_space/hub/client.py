@@ -236,26 +236,26 @@ class Hub:
                 self._api.delete_tag(repo_id, tag=tag, repo_type=repo_type)
             self._api.create_tag(repo_id, tag=tag, revision=commit, repo_type=repo_type)
 
-    def make_branch(self, repo_id: str, branch: str, commit: str) -> None:
+    def make_branch(self, repo_id: str, branch: str, commit: str, repo_type: RepoType = "model") -> None:
         """Make a branch at a commit, anew where it exists.
 
         Raises:
             HubError: As the Hub refuses.
         """
-        self.delete_branch(repo_id, branch)
+        self.delete_branch(repo_id, branch, repo_type)
         with hub_errors(repo_id):
-            self._api.create_branch(repo_id, branch=branch, revision=commit)
+            self._api.create_branch(repo_id, branch=branch, revision=commit, repo_type=repo_type)
 
-    def delete_branch(self, repo_id: str, branch: str) -> None:
+    def delete_branch(self, repo_id: str, branch: str, repo_type: RepoType = "model") -> None:
         """Delete a branch if it is there; its tagged commits stay.
 
         Raises:
             HubError: As the Hub refuses.
         """
         with hub_errors(repo_id):
-            names = {row.name for row in self._api.list_repo_refs(repo_id).branches}
+            names = {row.name for row in self._api.list_repo_refs(repo_id, repo_type=repo_type).branches}
             if branch in names:
-                self._api.delete_branch(repo_id, branch=branch)
+                self._api.delete_branch(repo_id, branch=branch, repo_type=repo_type)
 
     def open_discussion(self, repo_id: str, title: str, text: str) -> None:
         """Open a discussion in a model's repository, of which its watchers are told.

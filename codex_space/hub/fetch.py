@@ -12,9 +12,9 @@ from codex_space.core.paths import MANIFEST, JobDir, Workspace
 from codex_space.core.scratch import held
 from codex_space.hub.client import Hub
 from codex_space.hub.dataset_files import fetch_dataset_files
-from codex_space.hub.manifest import RESUME_PREFIX, FileFact, Manifest, check_file, parse_manifest
+from codex_space.hub.manifest import RESUME_PREFIX, FileFact, Manifest, check_file, hash_file, parse_manifest
 from codex_space.hub.push import RECIPE
-from codex_space.hub.records import Change, RemoteFile
+from codex_space.hub.records import Change, RemoteFile, RepoType
 
 __all__ = [
     "FetchedRun", "fetch_dataset_files", "fetch_recipe", "fetch_rows", "fetch_run", "make_rows_repo", "push_rows",
@@ -23,8 +23,8 @@ __all__ = [
 _TAG = re.compile(r"(?:(\d{8}-\d{6}-[a-z]+-[a-z0-9]{4})-)?step-(\d+)")
 """The run's id is there where another run's checkpoint of the same step has taken the plain name."""
 _SPARE_BYTES = 256 << 20
-_ROWS, PARENTS = "rows/", "parents.json"
-_BESIDE = frozenset({RECIPE, PARENTS})
+_ROWS, TOKENIZERS, PARENTS = "rows/", "tokenizers/", "parents.json"
+_BESIDE, _BESIDE_TAG = frozenset({RECIPE, PARENTS}), "-beside"
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,13 @@ class FetchedRun:
 
 @dataclass(frozen=True)
 class RemoteCheckpoint:
-    """A revision of a repository that holds a complete checkpoint."""
+    """A revision of a repository that holds a complete checkpoint; `prefix` is the folder there that it lies in."""
 
     commit_id: str
     manifest: Manifest
     files: Mapping[str, RemoteFile]
+    prefix: str = ""
+    repo_type: RepoType = "model"
 
     @property
     def can_resume(self) -> bool:
@@ -57,7 +59,7 @@ class RemoteCheckpoint:
     def wanted(self) -> dict[str, str]:
         """What is to be downloaded, name to path there: all that can be loaded, and the resume state that is kept."""
         resume = {name: RESUME_PREFIX + name for name in self.manifest.resume_files}
-        return {name: name for name in self.manifest.loadable_files} | {
+        return {name: self.prefix + name for name in self.manifest.loadable_files} | {
             name: path for name, path in resume.items() if path in self.files
         }
 
@@ -142,11 +144,13 @@ def fetch_checkpoint(hub: Hub, repo_id: str, remote: RemoteCheckpoint, target: P
         if not is_free:
             raise WorkspaceError("it is being downloaded already", where=target.name, cure="Wait until it is here.")
         for name, path in wanted.items():
-            _fetch_checked(hub, repo_id, remote.commit_id, path, facts[name], staging)
+            _fetch_checked(hub, repo_id, remote, path, facts[name], staging)
             _move(staging / path, staging / name)
-        shutil.rmtree(staging / RESUME_PREFIX.rstrip("/"), ignore_errors=True)
+        for folder in filter(None, (RESUME_PREFIX, remote.prefix)):
+            shutil.rmtree(staging / folder.partition("/")[0], ignore_errors=True)
         shutil.rmtree(staging / ".cache", ignore_errors=True)  # the client's bookkeeping
-        durable.write_text(staging / MANIFEST, hub.read_text(repo_id, MANIFEST, remote.commit_id))
+        manifest = hub.read_text(repo_id, remote.prefix + MANIFEST, remote.commit_id, remote.repo_type)
+        durable.write_text(staging / MANIFEST, manifest)
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
 
@@ -172,28 +176,70 @@ def make_rows_repo(hub: Hub, repo_id: str) -> str:
     return target
 
 
-def push_rows(hub: Hub, folder: Path, *, repo_id: str, run_id: str, beside: Mapping[str, str] | None = None) -> str:
+def push_rows(
+    hub: Hub, folder: Path, *, repo_id: str, run_id: str, beside: Mapping[str, str | Path] | None = None
+) -> str:
     """Push a run's prepared rows to the private dataset `owner/name-rows`, tagged with the run's id.
 
-    What lies `beside` them, name to text, is what else another machine needs to start the run. What an earlier run left
-    in that dataset and this one has not is no part of the tagged commit.
+    What lies `beside` them, path to text or file, is what else another machine needs to start the run; where it has
+    changed since, a commit on top of that one has it, with a tag of its own. What an earlier run left in that dataset
+    and this one has not is no part of the tagged commit.
 
     Raises:
         HubError: As in `make_rows_repo`.
         HubBusyError: Worth another try.
     """
     target = make_rows_repo(hub, repo_id)
-    tagged = hub.tags(target, "dataset").get(run_id)
-    if tagged:
+    told: dict[str, Path | bytes] = {
+        path: what.encode() if isinstance(what, str) else what for path, what in (beside or {}).items()
+    }
+    tags = hub.tags(target, "dataset")
+    if tagged := tags.get(run_id):
+        _bring_up_to_date(hub, target, run_id, tags, told)
         return tagged
     files = {f"{_ROWS}{path.name}": path for path in sorted(folder.iterdir()) if _is_row_file(path)}
-    content: dict[str, Path | bytes] = {**files, **{name: text.encode() for name, text in (beside or {}).items()}}
     parent = hub.head(target, "dataset")
     there = hub.tree(target, parent, "dataset")
-    others = sorted(path for path in there if path not in content and (path.startswith(_ROWS) or path in _BESIDE))
-    commit = hub.commit(target, Change(f"rows of {run_id}", parent, content, others), "dataset")
+    others = sorted(path for path in there if path not in {*files, *told} and _is_of_a_run(path))
+    commit = hub.commit(target, Change(f"rows of {run_id}", parent, {**files, **told}, others), "dataset")
     hub.set_tag(target, run_id, commit, "dataset")
     return commit
+
+
+def _bring_up_to_date(
+    hub: Hub, target: str, run_id: str, tags: Mapping[str, str], told: Mapping[str, Path | bytes]
+) -> None:
+    """Commit what has changed beside a run's rows on top of them, whatever other run's rows have come after.
+
+    The tag of the rows stays where it is: the Hub has no way to move one, and a crash between two calls would lose them.
+    """
+    known = str(_beside(tags, run_id))
+    there = hub.tree(target, known, "dataset") if told else {}
+    changed = {path: source for path, source in told.items() if not hash_file(source).equals(there.get(path))}
+    if not changed:
+        return
+    branch = f"beside-{run_id}"
+    hub.make_branch(target, branch, known, "dataset")
+    change = Change(f"what {run_id} needs beside its rows", known, changed, branch=branch)
+    commit = hub.commit(target, change, "dataset")
+    hub.set_tag(target, run_id + _BESIDE_TAG, commit, "dataset")
+    hub.delete_branch(target, branch, "dataset")
+
+
+def find_beside(hub: Hub, repo_id: str, run_id: str) -> str | None:
+    """Return the commit of the rows dataset that has what lies beside a run's rows, None where none were kept.
+
+    Raises:
+        HubBusyError: No answer.
+    """
+    try:
+        return _beside(hub.tags(rows_repo(repo_id), "dataset"), run_id)
+    except HubNotFoundError:
+        return None
+
+
+def _beside(tags: Mapping[str, str], run_id: str) -> str | None:
+    return tags.get(run_id + _BESIDE_TAG) or tags.get(run_id)
 
 
 def fetch_rows(hub: Hub, repo_id: str, run_id: str, into: Path) -> int:
@@ -231,8 +277,7 @@ def fetch_recipe(hub: Hub, repo_id: str, run_id: str) -> str:
     Raises:
         HubNotFoundError: There is none.
     """
-    source = rows_repo(repo_id)
-    commit = hub.tags(source, "dataset").get(run_id)
+    source, commit = rows_repo(repo_id), find_beside(hub, repo_id, run_id)
     if commit is None:
         raise HubNotFoundError("this run was not sent here", where=source, cure=f"Submit {run_id} again.")
     return hub.read_text(source, RECIPE, commit, "dataset")
@@ -251,10 +296,10 @@ def read_checkpoint(hub: Hub, repo_id: str, commit: str) -> RemoteCheckpoint | N
     return RemoteCheckpoint(commit, manifest, files)
 
 
-def _fetch_checked(hub: Hub, repo_id: str, commit: str, path: str, fact: FileFact, staging: Path) -> None:
+def _fetch_checked(hub: Hub, repo_id: str, remote: RemoteCheckpoint, path: str, fact: FileFact, staging: Path) -> None:
     """Download one file and compare it; a damaged one is tried once more, then refused."""
     for _ in range(2):
-        file = hub.download(repo_id, path, commit, staging)
+        file = hub.download(repo_id, path, remote.commit_id, staging, remote.repo_type)
         try:
             check_file(file, fact)
         except WorkspaceError:
@@ -268,6 +313,10 @@ def _move(source: Path, target: Path) -> None:
     if source != target:
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
+
+
+def _is_of_a_run(path: str) -> bool:
+    return path.startswith((_ROWS, TOKENIZERS)) or path in _BESIDE
 
 
 def _is_row_file(path: Path) -> bool:

@@ -6,6 +6,7 @@ second Job, since the first is found by its labels.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from codex_space.core import sources
 from codex_space.core.errors import HubError
@@ -20,7 +21,7 @@ from codex_space.hub.jobs import ATTEMPT_LABEL, RUN_LABEL, JobRequest, JobsHub, 
 from codex_space.hub.licences import read_source
 from codex_space.hub.push import RECIPE
 from codex_space.jobs.launch import READ_TOKEN
-from codex_space.jobs.parents import find_on_hub
+from codex_space.jobs.parents import find_on_hub, find_tokenizers
 from codex_space.store.db import Database
 from codex_space.store.runs import Run
 
@@ -56,14 +57,16 @@ def send_rows(hub: JobsHub, db: Database, workspace: Workspace, run: Run) -> Non
 
     Raises:
         DataError: A source cannot be read.
-        ModelError: What it builds on is not on the Hub.
+        ModelError: What it builds on is not on the Hub, or a tokenizer not on this machine.
         HubError: The dataset cannot be written, or is public.
     """
     recipe, job = _recipe(run), workspace.job(run.id)
     prepare_here(hub, workspace, job, recipe)
     assert recipe.hub is not None  # noqa: S101  # the recipe's own check
     built_on = parents.render(find_on_hub(db, hub, recipe))  # none, too: an earlier run's note lies in the dataset
-    beside = {RECIPE: recipe_elsewhere(recipe), parents.FILE: built_on}
+    beside: dict[str, str | Path] = {RECIPE: recipe_elsewhere(recipe), parents.FILE: built_on}
+    for checkpoint in find_tokenizers(db, workspace, recipe):
+        beside |= parents.tokenizer_files(checkpoint)
     push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run.id, beside=beside)
 
 

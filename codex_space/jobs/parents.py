@@ -1,4 +1,9 @@
-"""What a queued run builds on: whether it has come to an end that can be used, and where on the Hub another machine finds it."""
+"""What a queued run builds on: whether it has come to an end that can be used, and where on the Hub another machine finds it.
+
+A tokenizer run pushes nothing: what another machine needs of it are the few files of its checkpoint.
+"""
+
+from pathlib import Path
 
 from codex_space.core.errors import ModelError, RunError
 from codex_space.core.hub_names import looks_like_repo_id
@@ -7,7 +12,7 @@ from codex_space.core.recipe import BaseRecipe
 from codex_space.hub import parents as on_hub
 from codex_space.hub.client import Hub
 from codex_space.hub.parents import Parent
-from codex_space.jobs.references import parse_run, run_references
+from codex_space.jobs.references import model_references, parse_run, resolve_model, run_references
 from codex_space.store import runs
 from codex_space.store.checkpoints import Checkpoint, list_checkpoints
 from codex_space.store.db import Database
@@ -58,7 +63,7 @@ def find_on_hub(db: Database, hub: Hub, recipe: BaseRecipe) -> list[Parent]:
         HubError: The Hub does not give it.
     """
     found: dict[str, Parent] = {}
-    wanted = run_references(recipe)
+    wanted = [(run_id, step) for run_id, step in run_references(recipe) if not _is_tokenizer(db, run_id)]
     while wanted:
         run_id, step = wanted.pop()
         parent = _uploaded(db, run_id, step)
@@ -89,14 +94,37 @@ def pin(db: Database, recipe: BaseRecipe) -> dict[str, str]:
     """Return each reference of a recipe that names a run, with the step of its newest checkpoint where it names none.
 
     Raises:
-        ModelError: That checkpoint is not on the Hub.
+        ModelError: That checkpoint is not on the Hub, or that tokenizer is not learnt.
         RunError: There is no such run here.
     """
     told = {}
     for run_id, step in run_references(recipe):
         written = f"run:{run_id}" + ("" if step is None else f"@step-{step}")
-        told[written] = f"run:{run_id}@step-{_uploaded(db, run_id, step).step}"
+        found = _learnt(db, run_id, written) if _is_tokenizer(db, run_id) else _uploaded(db, run_id, step).step
+        told[written] = f"run:{run_id}@step-{found}"
     return told
+
+
+def find_tokenizers(db: Database, workspace: Workspace, recipe: BaseRecipe) -> list[Path]:
+    """Return the checkpoints of tokenizer runs that a recipe uses; they are on this machine alone.
+
+    Raises:
+        ModelError: One is not here.
+        RunError: There is no such run here.
+    """
+    refs = [ref for ref in model_references(recipe) if (found := parse_run(ref)) and _is_tokenizer(db, found[0])]
+    return [Path(resolve_model(workspace, ref)) for ref in refs]
+
+
+def _is_tokenizer(db: Database, run_id: str) -> bool:
+    return runs.read_run(db, run_id).kind == "tokenizer"
+
+
+def _learnt(db: Database, run_id: str, ref: str) -> int:
+    rows = list_checkpoints(db, run_id)
+    if not rows:
+        raise ModelError("this tokenizer is not learnt yet", where=ref, cure="Wait until its run has ended.")
+    return rows[-1].step
 
 
 def _uploaded(db: Database, run_id: str, step: int | None) -> Parent:

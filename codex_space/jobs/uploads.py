@@ -24,7 +24,7 @@ from codex_space.hub.manifest import Manifest, read_manifest
 from codex_space.hub.push import CARD, push_card, push_checkpoint
 from codex_space.jobs import references
 from codex_space.jobs.graded import read_graded
-from codex_space.jobs.parents import find_on_hub
+from codex_space.jobs.parents import find_on_hub, find_tokenizers
 from codex_space.jobs.spent import say_cost
 from codex_space.jobs.spool import has_resume_state, remove_spooled, spooled_steps, thin
 from codex_space.store.checkpoints import (
@@ -112,7 +112,7 @@ class Uploader:
         folder = _folder(job, row.step)
         hub = self._hub_factory()
         if section.keep_rows:
-            _push_rows_once(hub, self._db, job, recipe)
+            _push_rows(hub, self._db, self._workspace, job, recipe)
         there = [other.step for other in list_checkpoints(self._db, row.run_id) if other.upload == "uploaded"]
         card, curves = self._render(run, recipe, section, read_manifest(folder))
         return push_checkpoint(
@@ -224,36 +224,46 @@ def _manifest_bytes(job: JobDir, step: int) -> bytes:
     return path.read_bytes() if path.is_file() else b""
 
 
-def _push_rows_once(hub: Hub, db: Database, job: JobDir, recipe: TrainingRecipe | ExportRecipe) -> None:
-    """Push the rows before the first checkpoint; a refusal is noted and does not hold the checkpoints up."""
-    if not job.rows.is_dir() or (durable.read_json(job.rows_upload) or {}).get("commit_id"):
+def _push_rows(
+    hub: Hub, db: Database, workspace: Workspace, job: JobDir, recipe: TrainingRecipe | ExportRecipe
+) -> None:
+    """Push the rows before the first checkpoint, and later what lies beside them, where the run builds on others.
+
+    A refusal is noted and does not hold the checkpoints up.
+    """
+    kept = (durable.read_json(job.rows_upload) or {}).get("commit_id")
+    if not job.rows.is_dir() or (kept and not references.run_references(recipe)):
         return
     run_id = job.root.name
     try:
         assert recipe.hub is not None  # noqa: S101  # narrows the type
-        beside = {parents.FILE: parents.render(_built_on(hub, db, job, recipe))}
+        beside = _beside(hub, db, workspace, job, recipe)
         pushed = push_rows(hub, job.rows, repo_id=recipe.hub.repo_id, run_id=run_id, beside=beside)
         note = {"commit_id": pushed, "error": ""}
     except HubBusyError:
         raise
     except CodexError as error:
-        _log.warning("the rows of %s are not on the Hub: %s", run_id, error)
-        note = {"commit_id": "", "error": str(error)}
+        _log.warning("the rows of %s, or what lies beside them, are not on the Hub: %s", run_id, error)
+        note = {"commit_id": kept or "", "error": str(error)}
     durable.write_json(job.rows_upload, note)
 
 
-def _built_on(hub: Hub, db: Database, job: JobDir, recipe: BaseRecipe) -> list[parents.Parent]:
-    """Return what an empty machine would have to fetch to go on, nothing where it is on this one alone.
+def _beside(hub: Hub, db: Database, workspace: Workspace, job: JobDir, recipe: BaseRecipe) -> dict[str, str | Path]:
+    """Return what an empty machine would need to go on, nothing where it is on this one alone, or was brought here itself.
 
     It is the checkpoints that the run was started on: what it builds on may have newer ones by now.
     """
     known = (durable.read_json(job.launch) or {}).get("references") or {}
     steps = {ref: Path(path).name.replace("checkpoint", "step") for ref, path in known.items()}
     told = {ref: f"{ref.partition('@')[0]}@{step}" for ref, step in steps.items() if references.parse_run(ref)}
+    recipe, beside = references.pinned(recipe, told), dict[str, str | Path]()
     try:
-        return find_on_hub(db, hub, references.pinned(recipe, told))
+        for checkpoint in find_tokenizers(db, workspace, recipe):
+            beside |= parents.tokenizer_files(checkpoint)
+        if found := find_on_hub(db, hub, recipe):
+            beside[parents.FILE] = parents.render(found)
     except HubBusyError:
         raise
     except CodexError as error:
         _log.info("what %s builds on cannot be had elsewhere: %s", job.root.name, error)
-        return []
+    return beside

@@ -42,7 +42,7 @@ from codex_space.hub.fetch import make_rows_repo
 from codex_space.hub.parents import Parent
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import IMAGE_CURE
-from codex_space.jobs.parents import find_on_hub
+from codex_space.jobs.parents import find_on_hub, find_tokenizers
 from codex_space.services import export_plan, licences
 from codex_space.services.account import own_account
 from codex_space.services.context import Context, renting
@@ -195,13 +195,14 @@ def require_portable_model(ctx: Context, recipe: BaseRecipe) -> list[Parent]:
     """Return the checkpoints on the Hub that a recipe builds on; refuse a model or tokenizer that no other machine could read.
 
     Raises:
-        ModelError: It is a folder of this one, or a run's checkpoint that is not on the Hub.
+        ModelError: It is a folder of this one, a run's checkpoint that is not on the Hub, or a tokenizer that is not here.
         HubError: The Hub does not give it.
     """
     for ref in references.model_references(recipe):
         if not ref.startswith(("fresh:", "run:")) and not is_hub_id(ref):
             cure = "Name it by its id on the Hub, or train it here."
             raise ModelError("another machine cannot read a model that is on this one alone", where=ref, cure=cure)
+    find_tokenizers(ctx.db, ctx.workspace, recipe)
     return find_on_hub(ctx.db, ctx.hub(), recipe)
 
 

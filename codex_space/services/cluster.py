@@ -20,7 +20,7 @@ from codex_space.core.recipe import TrainingRecipe, parse_recipe
 from codex_space.hub.parents import render
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import prepare_here, recipe_elsewhere
-from codex_space.jobs.parents import pin
+from codex_space.jobs.parents import find_tokenizers, pin
 from codex_space.services import checks
 from codex_space.services.context import Context
 
@@ -66,6 +66,8 @@ def export(ctx: Context, text: str, form: str, out: Path) -> str:
     durable.write_text(job.recipe, recipe_elsewhere(references.pinned(recipe, pin(ctx.db, recipe))))
     if built_on:
         durable.write_text(job.parents, render(built_on))
+    for checkpoint in find_tokenizers(ctx.db, ctx.workspace, recipe):
+        shutil.copytree(checkpoint, workspace.job(checkpoint.parent.name).root / checkpoint.name)
     prepare_here(ctx.hub(), ctx.workspace, job, recipe)
     shutil.rmtree(job.root / "cache", ignore_errors=True)
     made = _Files(recipe, run_id, machine, per_machine, num_machines, ctx.settings.space_id)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError, RunError
 from codex_space.core.paths import MANIFEST, JobDir
-from codex_space.core.recipe import parse_recipe
+from codex_space.core.recipe import BaseRecipe, parse_recipe
 from codex_space.hub import fetch, parents
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import FetchedRun
@@ -101,7 +101,7 @@ def bring_back(ctx: Context, repo_id: str, run_id: str, note: Entry | None) -> R
 
     Raises:
         HubError: It cannot be read.
-        RunError: Its rows were not kept.
+        RunError: Its rows were not kept, or what it builds on is neither here nor on the Hub.
         DataError: It has no checkpoint, and its data was on the machine that is gone.
     """
     hub = ctx.hub()
@@ -117,8 +117,9 @@ def bring_back(ctx: Context, repo_id: str, run_id: str, note: Entry | None) -> R
         raise RunError(NO_ROWS, where=repo_id, cure=KEEP_ROWS)
     text = found.recipe_text if found else note.recipe if note else ""
     recipe = parse_recipe(text)
-    if found and run_references(recipe):
+    if run_references(recipe):
         _fetch_parents(ctx, hub, repo_id, run_id)
+        require_parents(ctx, recipe)
     if found is None:
         checks.require_sources(ctx, recipe)
         job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -142,10 +143,24 @@ def _fetch_parents(ctx: Context, hub: Hub, repo_id: str, run_id: str) -> None:
 
     The resume state comes along, so that such a run can be taken up as well, by whoever asks for it later.
     """
-    noted = parents.read_parents(hub, repo_id, run_id)
-    known = {run.id for run in run_rows.list_runs(ctx.db, ids=tuple(one.run_id for one in noted))} if noted else set()
-    absent = [one for one in noted if one.run_id not in known]
-    parents.fetch_parents(hub, ctx.workspace, absent, with_resume=True)
+    known = {run.id for run in run_rows.list_runs(ctx.db, limit=1_000_000)}
+    noted = [one for one in parents.read_parents(hub, repo_id, run_id) if one.run_id not in known]
+    parents.fetch_parents(hub, ctx.workspace, noted, with_resume=True)
+    parents.fetch_tokenizers(hub, ctx.workspace, repo_id, run_id, known=known)
+
+
+def require_parents(ctx: Context, recipe: BaseRecipe) -> None:
+    """Refuse a run that builds on one whose result is not here; one that is still to train is waited for.
+
+    Raises:
+        RunError: It is not.
+    """
+    for parent_id, step in run_references(recipe):
+        steps = ctx.workspace.job(parent_id).checkpoint_steps()
+        is_here = bool(steps) if step is None else step in steps
+        if not is_here and not run_rows.list_runs(ctx.db, ids=(parent_id,)):
+            cure = "Bring that run back first, or train on another in a copy of this one."
+            raise RunError(f"the run it builds on, {parent_id}, is not here", where=parent_id, cure=cure)
 
 
 def checkpoints_on_hub(hub: Hub, repo_id: str, run_id: str) -> dict[int, str]:

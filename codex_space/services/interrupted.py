@@ -9,7 +9,7 @@ ends the machine.
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubNotFoundError, RunError
@@ -115,7 +115,8 @@ class Interruptions:
         try:
             return from_hub.bring_back(self._ctx, note.repo_id, run_id, note)
         except BaseException:
-            from_hub.let_go(self._ctx, note)
+            # to whom it was before: what this workspace notes as its own is offered here no more
+            from_hub.let_go(self._ctx, replace(note, holder=entry.holder))
             raise
 
     def start(self) -> None:
@@ -248,6 +249,7 @@ def _why_not(ctx: Context, entry: Entry) -> str:
     try:
         recipe = parse_recipe(entry.recipe)
         if entry.step == 0:
+            from_hub.require_parents(ctx, recipe)
             checks.require_sources(ctx, recipe)
         elif not entry.keep_rows:
             return from_hub.NO_ROWS

@@ -125,6 +125,7 @@ def take_up(ctx: Context, repo_id: str, run_id: str) -> Run:
         raise HubNotFoundError("the rows of this run are not on the Hub", where=fetch.rows_repo(repo_id))
     durable.write_text(job.recipe, recipe_text)
     parents.fetch_parents(hub, ctx.workspace, parents.read_parents(hub, repo_id, run_id))
+    parents.fetch_tokenizers(hub, ctx.workspace, repo_id, run_id)
     _claim(ctx, repo_id, run_id)
     try:
         found = fetch.fetch_run(hub, repo_id, ctx.workspace, run_id=run_id)

@@ -54,6 +54,8 @@ def rebuild(db: Database, workspace: Workspace, hub_factory: Callable[[], Hub], 
     for root in sorted(workspace.runs.iterdir()):
         if root.is_symlink() or not _RUN_ID.fullmatch(root.name) or runs.list_runs(db, ids=(root.name,)):
             continue
+        if not JobDir(root).recipe.exists():  # a checkpoint that was brought here for a run that builds on it
+            continue
         try:
             _restore(db, JobDir(root), hub_factory, now)
         except (CodexError, OSError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from codex_space.hub import parents
 from codex_space.hub.fetch import push_rows
 from codex_space.hub.parents import Parent
 from codex_space.hub.push import push_checkpoint
-from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RUN_ID, write_checkpoint
+from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RUN_ID, TOKENIZER_ID, write_checkpoint, write_tokenizer
 
 REPO, COMMIT = "ada/model", "a" * 40
 ROW = {"run_id": RUN_ID, "step": 10, "repo_id": REPO, "commit_id": COMMIT}
@@ -82,3 +82,87 @@ def test_the_note_lies_beside_the_rows(hub, tmp_path):
     push_rows(hub.client(), rows, repo_id=REPO, run_id=RUN_ID, beside={parents.FILE: parents.render([])})
     assert parents.read_parents(hub.client(), REPO, OTHER_RUN_ID) == told
     assert parents.read_parents(hub.client(), REPO, RUN_ID) == []
+
+
+@pytest.fixture
+def rows(hub, tmp_path):
+    """A run's rows, and where the test Hub is to have them."""
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "prepared.json").write_text("{}")
+    (folder / "train.parquet").write_bytes(b"rows")
+    hub.client().make_repo(REPO, private=True)
+    return folder
+
+
+def push(hub, rows, beside, run_id=RUN_ID):
+    return push_rows(hub.client(), rows, repo_id=REPO, run_id=run_id, beside=beside)
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_tokenizer_lies_beside_the_rows_of_the_run_that_uses_it_and_of_no_other(hub, workspace, tmp_path, rows):
+    folder = write_tokenizer(tmp_path / "words")
+    push(hub, rows, parents.tokenizer_files(folder))
+    push(hub, rows, {}, OTHER_RUN_ID)
+    parents.fetch_tokenizers(hub.client(), workspace, REPO, OTHER_RUN_ID)
+    parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID, known=[TOKENIZER_ID])
+    assert not workspace.job(TOKENIZER_ID).root.exists()
+    for _ in range(2):
+        parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID)
+    assert content(workspace.job(TOKENIZER_ID).checkpoint(0)) == content(folder)
+    assert [path.name for path in workspace.job(TOKENIZER_ID).root.iterdir()] == ["checkpoint-0"]
+
+
+@pytest.mark.parametrize("fault", ["kind", "run", "bytes", "path"])
+def test_a_tokenizer_that_is_none_or_another_is_not_taken(hub, workspace, tmp_path, rows, fault):
+    folder = write_tokenizer(tmp_path / "words", kind="sft" if fault == "kind" else "tokenizer")
+    beside = parents.tokenizer_files(folder)
+    if fault == "run":
+        beside = {path.replace(TOKENIZER_ID, OTHER_RUN_ID): file for path, file in beside.items()}
+    if fault == "path":
+        beside = {path.replace(TOKENIZER_ID, "a-b"): file for path, file in beside.items()}
+    if fault == "bytes":
+        (folder / "words.txt").write_bytes(b"a b d")
+    push(hub, rows, beside)
+    with pytest.raises(CodexError):
+        parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID)
+    assert not list(workspace.runs.glob("*/checkpoint-*"))
+
+
+def test_where_no_rows_were_kept_there_is_nothing_to_fetch(hub, workspace):
+    parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID)
+    assert parents.read_parents(hub.client(), REPO, RUN_ID) == []
+
+
+def test_what_has_changed_beside_the_rows_is_found_and_the_rows_stay_where_they_are(hub, rows):
+    first = push(hub, rows, {parents.FILE: parents.render([])})
+    push(hub, rows, {parents.FILE: parents.render([])}, OTHER_RUN_ID)
+    (rows / "train.parquet").write_bytes(b"another run's by now")
+    assert push(hub, rows, {}) == first == push(hub, rows, {parents.FILE: parents.render([])})
+    repo = hub.repo(f"{REPO}-rows", "datasets")
+    heads, others = dict(repo["heads"]), parents.read_parents(hub.client(), REPO, OTHER_RUN_ID)
+    told = [Parent(RUN_ID, 10, REPO, COMMIT)]
+    second = push(hub, rows, {parents.FILE: parents.render(told)})
+    num_commits = len(repo["commits"])
+    assert second == push(hub, rows, {parents.FILE: parents.render(told)}) == repo["tags"][RUN_ID] == first
+    assert len(repo["commits"]) == num_commits
+    assert parents.read_parents(hub.client(), REPO, RUN_ID) == told
+    assert parents.read_parents(hub.client(), REPO, OTHER_RUN_ID) == others == []
+    assert repo["heads"] == heads  # no branch is left, and the newest rows are those of the other run
+    assert hub.state.files("datasets", f"{REPO}-rows", RUN_ID)["rows/train.parquet"] == b"rows"
+
+
+@pytest.mark.parametrize("path", ["/branch/", "/commit/", "/tag/"])
+def test_a_change_beside_the_rows_that_was_cut_off_is_made_by_the_next_try(hub, rows, path):
+    push(hub, rows, {parents.FILE: parents.render([])})
+    told = [Parent(RUN_ID, 10, REPO, COMMIT)]
+    hub.fail(path, method="POST", status=503)
+    with pytest.raises(HubError):
+        push(hub, rows, {parents.FILE: parents.render(told)})
+    assert parents.read_parents(hub.client(), REPO, RUN_ID) == []
+    push(hub, rows, {parents.FILE: parents.render(told)})
+    assert parents.read_parents(hub.client(), REPO, RUN_ID) == told
+    assert list(hub.repo(f"{REPO}-rows", "datasets")["heads"]) == ["main"]

@@ -10,9 +10,13 @@ import pytest
 import yaml
 
 from codex_space.core.errors import CodexError
-from codex_space.core.paths import JobDir
+from codex_space.core.paths import JobDir, Workspace
+from codex_space.core.recipe import parse_recipe
+from codex_space.jobs.launch import launch_facts
 from codex_space.services import cluster
+from codex_space.store import checkpoints, runs
 from tests.conftest import REPO
+from tests.fakes.checkpoints import TOKENIZER_ID, write_tokenizer
 
 RECIPE = """
 schema: 1
@@ -90,6 +94,29 @@ def test_what_no_cluster_could_train_is_refused_and_nothing_written(ctx, tmp_pat
     with pytest.raises(CodexError, match=said):
         cluster.export(ctx, text, form, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_tokenizer_of_this_machine_goes_along_in_the_folder(ctx, tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a b c"}\n' * 9)
+    text = (
+        "kind: pretrain\narchitecture: tiny\ntokenizer: 'run:20261120-001530-tokenizer-t2k9'\nlaunch: {flavor: l4x1}\n"
+        f"datasets: [{{path: {rows}}}]\n"
+    )
+    with pytest.raises(CodexError, match="no such run"):
+        cluster.export(ctx, text, "slurm", tmp_path / "out")
+    words = write_tokenizer(ctx.workspace.job(TOKENIZER_ID).checkpoint(0))
+    runs.insert_run(ctx.db, id=TOKENIZER_ID, name="w", kind="tokenizer", recipe="", repo_id=None, now=1.0)
+    checkpoints.add_checkpoint(ctx.db, TOKENIZER_ID, 0, created_at=1.0, size_bytes=1, metrics={}, upload="none")
+    cluster.export(ctx, text, "slurm", tmp_path / "out")
+    out = Workspace(tmp_path / "out")
+    brought = out.job(TOKENIZER_ID).checkpoint(0)
+    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
+        path.name: path.read_bytes() for path in words.iterdir()
+    }
+    (job,) = (JobDir(root) for root in out.runs.iterdir() if root.name != TOKENIZER_ID)
+    facts = launch_facts(parse_recipe(job.recipe.read_text()), out, job, attempt=1)
+    assert facts["references"] == {f"run:{TOKENIZER_ID}@step-0": str(brought)}
 
 
 def test_a_folder_that_holds_something_is_left_alone(ctx, tmp_path):

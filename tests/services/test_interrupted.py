@@ -12,6 +12,7 @@ from codex_space.core.events import EventWriter
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import read_settings
+from codex_space.hub import parents
 from codex_space.hub.push import push_checkpoint
 from codex_space.hub.registry import NAME, Registry
 from codex_space.jobs.announce import Announcer
@@ -23,8 +24,12 @@ from codex_space.services.context import Context
 from codex_space.services.interrupted import MAX_RISES, Interruptions
 from codex_space.store import checkpoints, runs
 from codex_space.store.db import Database
-from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RUN_ID, write_checkpoint
+from tests.fakes.checkpoints import OTHER_RUN_ID, RECIPE, RUN_ID, TOKENIZER_ID, write_checkpoint, write_tokenizer
 
+PRETRAIN = (
+    "schema: 1\nkind: pretrain\nname: first\narchitecture: tiny\ntokenizer: 'TOKENIZER'\n"
+    "datasets: [{path: 'builtin:python-stdlib'}]\nhub: {repo_id: ada/model, keep_rows: true}\n"
+)
 ROWS = RECIPE.replace("{repo_id: ada/model}", "{repo_id: ada/model, keep_rows: true}")
 
 
@@ -466,6 +471,67 @@ def test_a_run_on_another_run_brings_that_ones_checkpoint_along(machine, hub, re
     assert facts["references"] == {f"run:{OTHER_RUN_ID}{ref}": str(brought)}
 
 
+@pytest.mark.parametrize("ref", ["", "@step-0"])
+def test_a_pretraining_run_brings_its_tokenizer_along(machine, hub, ref):
+    gone = machine("gone")
+    words = learnt_tokenizer(gone)
+    ref = f"run:{TOKENIZER_ID}{ref}"
+    gone.train(recipe=PRETRAIN.replace("TOKENIZER", ref), rows=False)
+    push_rows_of(gone, {ref: str(words)})
+    gone.tell(1)
+    found = machine("found")
+    found.now += 1e6
+    found.look()
+    run = found.interruptions.go_on(RUN_ID)
+    brought = found.workspace.job(TOKENIZER_ID).checkpoint(0)
+    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
+        path.name: path.read_bytes() for path in words.iterdir()
+    }
+    recipe = parse_recipe(run.recipe)
+    assert not has_to_wait(found.db, found.workspace, run, recipe)
+    facts = launch_facts(recipe, found.workspace, found.workspace.job(RUN_ID), attempt=2)
+    assert facts["references"] == {ref: str(brought)}
+    push_rows_of(found, {ref: str(brought)})  # and from there to a third machine, though no row tells of the tokenizer
+    assert parents.tokenizer_files(brought).keys() <= hub.state.files("datasets", "ada/model-rows", RUN_ID).keys()
+
+
+@pytest.mark.parametrize("step", [0, 6])
+def test_a_tokenizer_that_went_with_its_machine_is_said_before_anything_is_queued(machine, hub, step):
+    gone = machine("gone")
+    learnt_tokenizer(gone)
+    gone.train(recipe=PRETRAIN.replace("TOKENIZER", f"run:{TOKENIZER_ID}"), step=step, rows=bool(step))
+    gone.tell(1)
+    found = machine("found")
+    found.now += 1e6
+    assert bool(found.look()[RUN_ID].blocked) == (step == 0)
+    with pytest.raises(RunError, match=rf"the run it builds on, {TOKENIZER_ID}, is not here"):
+        found.interruptions.go_on(RUN_ID)
+    assert runs.list_runs(found.db) == []
+    runs.insert_run(
+        found.db, id=TOKENIZER_ID, name="w", kind="tokenizer", recipe=PRETRAIN, repo_id=None, now=1.0
+    )  # it is there and still to train
+    found.look()
+    assert found.interruptions.go_on(RUN_ID).state == "queued"
+
+
+def test_the_note_of_what_a_run_builds_on_follows_the_upload_of_that(machine, hub):
+    gone = machine("gone")
+    base = trained_base(gone, hub)
+    ref = f"run:{OTHER_RUN_ID}"
+    commit = checkpoints.list_checkpoints(gone.db, OTHER_RUN_ID)[0].commit_id
+    checkpoints.set_upload(gone.db, OTHER_RUN_ID, 10, "failed")
+    gone.train(recipe=ROWS.replace("ada/base", ref), rows=False)
+    push_rows_of(gone, {ref: str(base)})
+    assert parents.read_parents(hub.client(), "ada/model", RUN_ID) == []
+    checkpoints.set_upload(gone.db, OTHER_RUN_ID, 10, "uploaded", commit_id=commit)
+    save(gone, 9)
+    (told,) = parents.read_parents(hub.client(), "ada/model", RUN_ID)
+    assert (told.run_id, told.step, told.commit_id) == (OTHER_RUN_ID, 10, commit)
+    runs.delete_run(gone.db, OTHER_RUN_ID)  # what is known on the Hub is not forgotten with the row here
+    save(gone, 12)
+    assert parents.read_parents(hub.client(), "ada/model", RUN_ID) == [told]
+
+
 def test_a_note_adds_nothing_to_a_run_of_this_workspace(machine, hub):
     gone = machine("gone")
     base = trained_base(gone, hub)
@@ -512,10 +578,27 @@ def push_rows_of(here, references):
     """Let the uploader push the rows of a run that was launched on those checkpoints, with its next checkpoint."""
     job = here.workspace.job(RUN_ID)
     job.launch.write_text(json.dumps({"num_threads": 3, "references": references}))
-    job.rows.mkdir()
+    job.rows.mkdir(exist_ok=True)
     (job.rows / "train.parquet").write_bytes(b"rows")
     (job.rows / "prepared.json").write_text("{}")
-    write_checkpoint(job.checkpoint(8), 8)
-    checkpoints.add_checkpoint(here.db, RUN_ID, 8, created_at=2.0, size_bytes=5, metrics={}, upload="queued")
+    save(here, 8)
+
+
+def save(here, step):
+    job = here.workspace.job(RUN_ID)
+    shutil.rmtree(job.checkpoint(step), ignore_errors=True)
+    write_checkpoint(job.checkpoint(step), step)
+    checkpoints.add_checkpoint(here.db, RUN_ID, step, created_at=2.0, size_bytes=5, metrics={}, upload="queued")
+    checkpoints.set_upload(here.db, RUN_ID, step, "queued")
     Uploader(here.db, here.workspace, here.ctx.hub, spool_budget_bytes=1 << 30).step(here.now)
     assert (durable.read_json(job.rows_upload) or {})["error"] == ""
+
+
+def learnt_tokenizer(here):
+    """Give a machine a tokenizer run that has ended."""
+    folder = write_tokenizer(here.workspace.job(TOKENIZER_ID).checkpoint(0))
+    runs.insert_run(here.db, id=TOKENIZER_ID, name="w", kind="tokenizer", recipe=PRETRAIN, repo_id=None, now=1.0)
+    for state in ("preflight", "running", "succeeded"):
+        runs.change_state(here.db, TOKENIZER_ID, state, now=1.0)
+    checkpoints.add_checkpoint(here.db, TOKENIZER_ID, 0, created_at=1.0, size_bytes=5, metrics={}, upload="none")
+    return folder

@@ -1,25 +1,37 @@
 """What is refused before a Job costs anything, and what is told of those there are."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from codex_space.core.errors import CodexError, ModelError, RunError
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import parse_recipe
+from codex_space.core.recipe import parse_recipe, render_recipe
 from codex_space.core.settings import read_settings
+from codex_space.hub.jobs import JobsHub
 from codex_space.hub.push import push_checkpoint
+from codex_space.jobs import hf_start, parents, references
+from codex_space.jobs.launch import launch_facts
 from codex_space.jobs.parents import find_on_hub
-from codex_space.services import checks, jobs
+from codex_space.services import checks, job_entry, jobs
 from codex_space.services.context import open_context
 from codex_space.store import checkpoints, hub_jobs
 from codex_space.store import runs as run_rows
-from tests.fakes.checkpoints import write_checkpoint
+from tests.fakes.checkpoints import TOKENIZER_ID, write_checkpoint, write_tokenizer
 
 RECIPE = """
 kind: sft
 model: {model_name_or_path: 'fresh:tiny'}
 datasets: [{path: 'sample:python-first-chat'}]
+hub: {repo_id: ada/there, keep_rows: true}
+launch: {where: hf-jobs, flavor: l4x1}
+"""
+PRETRAIN = """
+kind: pretrain
+architecture: tiny
+tokenizer: 'TOKENIZER'
+datasets: [{path: ROWS}]
 hub: {repo_id: ada/there, keep_rows: true}
 launch: {where: hf-jobs, flavor: l4x1}
 """
@@ -84,6 +96,37 @@ def test_a_base_that_no_job_could_read_is_refused_with_a_cure(room, state, repo_
     with pytest.raises(ModelError, match=said) as refused:
         checks.require_job(room, parse_recipe(recipe))
     assert cure in refused.value.cure
+
+
+@pytest.mark.parametrize("ref", ["", "@step-0"])
+def test_a_job_finds_the_tokenizer_beside_its_rows(room, hub, tmp_path, ref):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a b c"}\n' * 9)
+    recipe = parse_recipe(PRETRAIN.replace("TOKENIZER", f"run:{TOKENIZER_ID}{ref}").replace("ROWS", str(rows)))
+    insert(room, TOKENIZER_ID, kind="tokenizer", repo_id=None)
+    with pytest.raises(ModelError, match="no complete checkpoint on this machine"):
+        checks.require_job(room, recipe)
+    words = write_tokenizer(room.workspace.job(TOKENIZER_ID).checkpoint(0))
+    checkpoints.add_checkpoint(room.db, TOKENIZER_ID, 0, created_at=2.0, size_bytes=1, metrics={}, upload="none")
+    checks.require_job(room, recipe)
+    pinned = references.pinned(recipe, parents.pin(room.db, recipe))
+    assert f"run:{TOKENIZER_ID}@step-0" in render_recipe(pinned)
+    run = insert(room, recipe=render_recipe(pinned), kind="pretrain", place="hf-jobs")
+    job = room.workspace.job(run.id)
+    job.root.mkdir()
+    hf_start.send_rows(JobsHub("hf_write", endpoint=hub.endpoint), room.db, room.workspace, run)
+    environ = {"CODEX_SPACE_HOME": str(tmp_path / "there"), "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": "hf_write"}
+    there = open_context(read_settings(environ), lambda: 1_700_000_000.0, own=False)
+    try:
+        taken = parse_recipe(job_entry.take_up(there, "ada/there", run.id).recipe)
+        facts = launch_facts(taken, there.workspace, there.workspace.job(run.id), attempt=1)
+    finally:
+        there.close()
+    brought = Path(facts["references"][f"run:{TOKENIZER_ID}@step-0"])
+    assert brought.is_relative_to(tmp_path / "there")
+    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
+        path.name: path.read_bytes() for path in words.iterdir()
+    }
 
 
 def test_two_runs_never_push_to_one_repository_at_once(room):

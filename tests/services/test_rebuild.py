@@ -11,6 +11,7 @@ from codex_space.services.context import open_context
 from codex_space.services.rebuild import needs_rebuild, rebuild, set_aside
 from codex_space.store import checkpoints, metrics, runs
 from codex_space.store.db import Database
+from tests.fakes.checkpoints import TOKENIZER_ID, write_tokenizer
 from tests.jobs.conftest import bench  # noqa: F401  # fixture: a supervisor over fake workers
 
 DEADLINE_S = 20
@@ -169,3 +170,11 @@ def test_uploads_are_asked_of_the_hubs_manifests(workspace, hub):
     assert runs.read_run(db, RUN_ID).name == "renamed"
     db.close()
     here.close()
+
+
+def test_a_checkpoint_that_was_brought_here_for_another_run_is_no_run(workspace, caplog):
+    write_tokenizer(workspace.job(TOKENIZER_ID).checkpoint(0))
+    db = Database.open(workspace.database)
+    assert rebuild(db, workspace, no_hub, 1.0) == runs.list_runs(db) == []
+    assert not caplog.records
+    db.close()
