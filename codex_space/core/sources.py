@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
@@ -87,6 +88,20 @@ def inherit(job: JobDir, parent: JobDir, reference: str) -> None:
     known = read(parent)
     is_known = known != Sources() or (parent.rows / FILE).is_file()
     note(job, model=known.model if is_known else Source(reference), datasets=known.datasets)
+
+
+def base_revision(adapter: Path) -> str | None:
+    """Return the commit of its base that an adapter was trained on, None where neither it nor its run tells.
+
+    The Hub's newest may be another model by now.
+    """
+    config = durable.read_json(adapter / "adapter_config.json") or {}
+    if isinstance(config.get("revision"), str) and config["revision"]:
+        return config["revision"]
+    told = (durable.read_json(adapter / MANIFEST) or {}).get("sources")
+    known = _parse(told if isinstance(told, dict) else None).model or read(JobDir(adapter.parent)).model
+    is_of_base = known is not None and known.id == config.get("base_model_name_or_path")
+    return known.revision or None if known is not None and is_of_base else None
 
 
 def of_path(path: str, name: str) -> Source:

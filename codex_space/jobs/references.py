@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from codex_space.core import durable
+from codex_space.core import durable, sources
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
 from codex_space.core.recipe import (
@@ -152,12 +152,14 @@ def reads_hub(recipe: BaseRecipe) -> bool:
 
 
 def lies_on_hub(checkpoint: Path, hub_cache: Path) -> bool:
-    """Say whether a checkpoint is an adapter of a Hub model that is not in the Hub client's cache here."""
+    """Say whether a checkpoint is an adapter of a Hub model that is not in the Hub client's cache here, at its commit."""
     config = durable.read_json(checkpoint / "adapter_config.json") or {}
     base = str(config.get("base_model_name_or_path", ""))
     if found := parse_run(base):
         return lies_on_hub(checkpoint.parent.parent / found[0] / f"checkpoint-{found[1]}", hub_cache)
-    return is_hub_id(base) and not (hub_cache / f"models--{base.replace('/', '--')}").is_dir()
+    kept = hub_cache / f"models--{base.replace('/', '--')}"
+    commit = sources.base_revision(checkpoint)
+    return is_hub_id(base) and not (kept / "snapshots" / commit if commit else kept).is_dir()
 
 
 def benchmarks_of(recipe: BaseRecipe) -> list[str]:

@@ -88,7 +88,7 @@ def run(attempt: Attempt) -> None:
     attempt.say("phase", phase="model", detail=f"reading {recipe.model.model_name_or_path}")
     source, where = _locate(attempt, recipe)
     adapter = Path(source) if models.is_adapter(source) else None
-    base = _local(attempt, models.base_of(adapter)) if adapter else Path(source)
+    base = _local(attempt, models.base_of(adapter), sources.base_revision(adapter)) if adapter else Path(source)
     if adapter and models.is_adapter(str(base)):
         cure = "Export the run on the machine that trained it, or train it here."
         raise ModelError("this adapter lies on a merged model that is not on this machine", where=where, cure=cure)

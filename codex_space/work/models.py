@@ -308,7 +308,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         ModelError: There is none, or it has no end token.
     """
     if is_adapter(path) and not (Path(path) / "tokenizer_config.json").is_file():
-        path, revision = base_of(Path(path)), None
+        path, revision = base_of(Path(path)), sources.base_revision(Path(path))
     try:
         loaded = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -333,9 +333,11 @@ def add_tokens(
     tokenizer.add_tokens(list(words), special_tokens=True)
     if not weights:
         return ()
-    path = base_of(Path(source.path)) if is_adapter(source.path) else source.path
+    path, revision = source.path, source.revision
+    if is_adapter(path):
+        path, revision = base_of(Path(path)), sources.base_revision(Path(path))
     try:
-        config = AutoConfig.from_pretrained(path, revision=source.revision, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(f"its config cannot be read ({_first_line(error)})", where=source.path) from error
     known = config.get_text_config().vocab_size
@@ -390,7 +392,8 @@ def load_adapter(path: str, *, is_trainable: bool = False, **kwargs: Any) -> Pef
         ModelError: The base is not here, or the adapter does not fit it.
     """
     folder = Path(path)
-    base = load_model(base_of(folder, scores=kwargs.get("scores", False)), **kwargs)
+    path_of_base, revision = base_of(folder, scores=kwargs.get("scores", False)), sources.base_revision(folder)
+    base = load_model(path_of_base, revision=revision, **kwargs)
     if (folder / "tokenizer_config.json").is_file():
         grow_embeddings(base, len(load_tokenizer(path)))
     with suppress(OSError):

@@ -15,6 +15,7 @@ from torch.utils.data import Sampler
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from codex_space.core import sources
 from codex_space.core.errors import DataError, ModelError, RecipeError
 from codex_space.core.recipe import TuningRecipe
 from codex_space.data.prepare import Prepared
@@ -78,10 +79,11 @@ class Start:
         section, lora = self.recipe.model, self.recipe.lora
         dtype, is_shared = models.choose_dtype(section, adapters=lora is not None), self.recipe.launch.config == "fsdp1"
         if self.recipe.export_after or not section.load_in_4bit:
-            path = Path(self.source.path)
-            models.require_whole(
-                models.base_of(path, scores=scores) if models.is_adapter(str(path)) else str(path), self.source.revision
-            )
+            path, revision = self.source.path, self.source.revision
+            if models.is_adapter(path):
+                folder = Path(path)
+                path, revision = models.base_of(folder, scores=scores), sources.base_revision(folder)
+            models.require_whole(path, revision)
         options: dict[str, Any] = {
             "scores": scores,
             "dtype": dtype,
@@ -139,6 +141,7 @@ class Start:
         task_type = "CAUSAL_LM" if model.can_generate() else "SEQ_CLS"
         if lora and not isinstance(model, PeftModel):
             peft_config = adapters.lora_config(lora, model, task_type=task_type, new_tokens=self.new_tokens)
+            peft_config.revision = self.source.revision
         if peft_config and not attaches:
             model, peft_config = cast("PreTrainedModel", get_peft_model(model, peft_config)), None
         if not torch.cuda.is_available():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from codex_space.core import sources
+from codex_space.core import durable, sources
 from codex_space.core.paths import MANIFEST, JobDir
 from codex_space.core.sections import DatasetSection
 from codex_space.core.sources import Source, Sources
@@ -91,3 +91,27 @@ def test_a_note_from_elsewhere_is_bounded(job):
     (job.rows / sources.FILE).write_text(json.dumps({"model": {"id": "x" * 10_000, "licence": ["a"]}}))
     found = sources.read(job).model
     assert len(found.id) == 200
+
+
+@pytest.mark.parametrize(
+    ("config", "manifest", "run", "found"),
+    [
+        ({"revision": "c" * 40}, "d" * 40, "e" * 40, "c" * 40),
+        ({"revision": None}, "d" * 40, "e" * 40, "d" * 40),
+        ({}, None, "e" * 40, "e" * 40),
+        ({}, None, None, None),
+        ({"base_model_name_or_path": "bob/other"}, "d" * 40, "e" * 40, None),
+        ({"revision": 7}, None, None, None),
+    ],
+)
+def test_which_commit_of_its_base_an_adapter_was_trained_on(workspace, config, manifest, run, found):
+    job = workspace.job("20261121-001530-sft-k3f9")
+    folder = job.checkpoint(2)
+    folder.mkdir(parents=True)
+    durable.write_json(folder / "adapter_config.json", {"base_model_name_or_path": "ada/base", **config})
+    if manifest:
+        told = sources.Sources(Source("ada/base", "", manifest)).as_dict()
+        durable.write_json(folder / MANIFEST, {"sources": told})
+    if run:
+        sources.note(job, model=Source("ada/base", "", run))
+    assert sources.base_revision(folder) == found

@@ -7,7 +7,7 @@ import pytest
 from codex_space.core.errors import CodexError, ModelError, RunError
 from codex_space.core.paths import MANIFEST
 from codex_space.core.recipe import parse_recipe
-from codex_space.jobs.references import dependencies, keep_asked, release_asked, resolve_model
+from codex_space.jobs.references import dependencies, keep_asked, lies_on_hub, release_asked, resolve_model
 
 RUN_ID = "20261121-001530-pretrain-k3f9"
 
@@ -103,3 +103,23 @@ def test_a_named_checkpoint_is_held_until_no_unfinished_recipe_names_it(workspac
     assert [path.name for path in workspace.runs.glob("*/asked/*")] == ["step-9"]
     release_asked(workspace, [])
     assert not trained.asked(9).exists()
+
+
+@pytest.mark.parametrize(
+    ("base", "revision", "cached", "reads"),
+    [
+        ("ada/base", "c" * 40, "c" * 40, False),
+        ("ada/base", "c" * 40, "d" * 40, True),  # the cache holds the newest, and it was trained on another
+        ("ada/base", None, "d" * 40, False),
+        ("ada/base", None, None, True),
+        ("/models/mine", None, None, False),
+    ],
+)
+def test_an_adapters_base_is_read_from_the_hub_where_its_commit_is_not_here(
+    workspace, tmp_path, trained, base, revision, cached, reads
+):
+    config = {"base_model_name_or_path": base, "revision": revision}
+    (trained.checkpoint(9) / "adapter_config.json").write_text(json.dumps(config))
+    if cached:
+        (tmp_path / "hub" / "models--ada--base" / "snapshots" / cached).mkdir(parents=True)
+    assert lies_on_hub(trained.checkpoint(9), tmp_path / "hub") == reads

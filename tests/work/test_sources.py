@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -51,12 +52,25 @@ def test_commits_and_licences_are_kept_and_a_resume_reads_the_same_base(make_job
     assert known.model == Source("ada/base", "", base, "apache-2.0")
     assert known.datasets == (Source("bob/rows", "", rows, "cc-by-nc-4.0"),)
     assert job.manifest(2)["sources"]["model"]["revision"] == base
+    assert json.loads((job.dir.checkpoint(2) / "adapter_config.json").read_text())["revision"] == base
     hub.state.put("models", "ada/base", {"config.json": "{}"})  # a newer commit that would not even load
+    go_on_elsewhere(make_job, hub, tmp_path, job)
     put_rows(hub, "mit")
     (job.dir.rows / sources.FILE).unlink()  # as where only the checkpoint came back from the Hub
     run_worker(job, hub, tmp_path, attempt=2, resume_from_step=1)
     assert sources.read(job.dir).model == known.model
     assert hub.asked(f"/ada/base/revision/{base}", "GET") or hub.asked(base, "GET")
+
+
+def go_on_elsewhere(make_job, hub, tmp_path, parent):
+    """Train on a run's adapter where nothing but its checkpoint came to, as a Job does."""
+    brought = tmp_path / "elsewhere" / parent.dir.root.name / "checkpoint-2"
+    shutil.copytree(parent.dir.checkpoint(2), brought)
+    ref = f"run:{parent.dir.root.name}@step-2"
+    child = sft_recipe(model={"model_name_or_path": ref}, train={"max_steps": 1})
+    job = make_job(child, chat_rows(), "20261122-001530-sft-cccc")
+    run_worker(job, hub, tmp_path / "elsewhere", references={ref: str(brought)})
+    assert (job.dir.base / "model.safetensors").is_file()
 
 
 def test_a_run_on_another_runs_result_names_what_that_was_made_from(make_job, tmp_path):
