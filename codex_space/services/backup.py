@@ -6,7 +6,9 @@ again (the spool, merged models, and all but the newest of the checkpoints that 
 Covered, since an archive may come from anybody: names that lead out of the folder, links, devices, pipes, files by which a
 run is in hand here, and a database with code of its own are refused before anything is kept; owner and mode of a file are ours; an archive may unpack to no more than the disk has free, nor hold a million files; nothing
 appears in the workspace until all of it is unpacked and its database opens (an older one is upgraded). Not covered: what
-a recipe or a model in it says is not vetted; a run in it is started only by a person or where it was queued.
+a recipe or a model in it says is not vetted; a run in it is started only by a person or where it was queued. A copy that
+opens while the workspace it is of still lives follows the same Jobs beside it, and counts what they cost once
+(store/costs.py); a run that trains at the other is ended here (jobs/announce.py) where it pushes to the Hub.
 """
 
 import contextlib

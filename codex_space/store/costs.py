@@ -67,25 +67,44 @@ def count_earlier(db: Database, part: str, sums: Sums) -> None:
 
 
 def catch_up(db: Database, sums: Sums) -> None:
-    """Add what this database once had counted, and no longer knows of."""
+    """Add what this database once had counted, and no longer knows of.
+
+    A run's Jobs are found and counted again where it still follows them, so of those it is the least that they cost.
+    """
     known = own(db)
+    on_jobs = {str(row["id"]) for row in db.query("SELECT id FROM runs WHERE place != 'local'")}
     with db.transaction() as cursor:
         for key, (seconds, usd) in sums.items():
             known_s, known_usd = known.get(key, (0.0, 0.0))
-            if usd > known_usd:
-                cursor.execute(_ADD, (*key, max(0.0, seconds - known_s), usd - known_usd))
+            if usd <= known_usd:
+                continue
+            missing = max(0.0, seconds - known_s), usd - known_usd
+            if key[0] in on_jobs:
+                cursor.execute(_RAISE, {"run_id": key[0], "month": key[1], "seconds": missing[0], "usd": missing[1]})
+            else:
+                cursor.execute(_ADD, (*key, *missing))
 
 
 def settle_jobs(db: Database, run_id: str) -> None:
     """Write down what the Jobs of a run have cost as spent, before their rows go with it."""
     with db.transaction() as cursor:
-        cursor.execute(f"{_ADD_FROM} {_JOBS} WHERE run_id = ?{_ON_CONFLICT}", (run_id,))
-        cursor.execute("DELETE FROM hub_jobs WHERE run_id = ?", (run_id,))
+        cursor.execute(f"{_ADD_FROM} SELECT * FROM ({_JOBS}) WHERE run_id = ?{_ON_CONFLICT}", (run_id,))  # noqa: S608  # our own
+        for table in ("hub_jobs", "told_jobs"):
+            cursor.execute(f"DELETE FROM {table} WHERE run_id = ?", (run_id,))  # noqa: S608  # our own
 
 
+_SEEN_JOBS = (
+    "SELECT run_id, strftime('%Y-%m', created_at, 'unixepoch') AS month, sum(running_s) AS seconds,"
+    " sum(coalesce(usd_per_hour, 0) * running_s / 3600) AS usd FROM hub_jobs GROUP BY 1, 2"
+)
 _JOBS = (
-    "SELECT run_id, strftime('%Y-%m', created_at, 'unixepoch') AS month, running_s AS seconds,"
-    " coalesce(usd_per_hour, 0) * running_s / 3600 AS usd FROM hub_jobs"
+    f"SELECT run_id, month, max(seconds) AS seconds, max(usd) AS usd FROM ({_SEEN_JOBS}"  # noqa: S608  # our own
+    " UNION ALL SELECT run_id, month, seconds, usd FROM told_jobs) GROUP BY run_id, month"
+)
+_RAISE = (
+    f"WITH now AS (SELECT seconds, usd FROM ({_JOBS}) WHERE run_id = :run_id AND month = :month)"  # noqa: S608  # our own
+    " INSERT OR REPLACE INTO told_jobs VALUES (:run_id, :month, coalesce((SELECT seconds FROM now), 0) + :seconds,"
+    " coalesce((SELECT usd FROM now), 0) + :usd)"
 )
 _OWN = f"SELECT run_id, month, seconds, usd FROM costs UNION ALL {_JOBS}"  # noqa: S608  # our own
 _ALL = f"{_OWN} UNION ALL SELECT run_id, month, seconds, usd FROM earlier_costs"  # noqa: S608  # our own

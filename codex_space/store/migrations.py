@@ -201,4 +201,16 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT, WITHOUT ROWID
         """,
     ),
+    (
+        # what the Jobs of a run have cost at the least, by this database's own word before it was brought back
+        """
+        CREATE TABLE told_jobs (
+            run_id TEXT NOT NULL,
+            month TEXT NOT NULL,
+            seconds REAL NOT NULL,
+            usd REAL NOT NULL,
+            PRIMARY KEY (run_id, month)
+        ) STRICT, WITHOUT ROWID
+        """,
+    ),
 )

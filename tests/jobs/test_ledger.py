@@ -207,8 +207,45 @@ def test_a_database_of_an_older_copy_catches_up_with_what_it_had_said(machine, t
     assert machine.spent() == pytest.approx(3.0)
 
 
-def test_what_a_deleted_run_has_cost_as_a_job_stays_spent(machine):
-    run = run_rows.insert_run(
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_copy_that_follows_the_same_job_again_does_not_count_it_twice(machine, tmp_path, noted):
+    run = run_on_jobs(machine)
+
+    def runs_for(seconds):
+        hub_jobs.add_job(machine.ctx.db, run.id, 1, flavor="l4x1", timeout_s=9e9, now=machine.now, log_offset=0)
+        hub_jobs.update_job(machine.ctx.db, run.id, 1, usd_per_hour=2.0, running_s=seconds, stage="RUNNING")
+
+    machine.tell()
+    if noted:
+        runs_for(1800.0)
+        machine.tell()
+    backup.backup(machine.ctx, tmp_path / "copy.tar.gz")  # or before the Job was there
+    runs_for(5400.0)
+    machine.tell()
+    machine.ctx.close()
+    machine.ctx = None
+    shutil.rmtree(machine.folder)
+    backup.restore(tmp_path / "copy.tar.gz", Workspace(machine.folder))
+    machine.boot()
+    machine.tell()
+    assert machine.spent() == pytest.approx(3.0)
+    runs_for(3600.0)  # seen anew, from its log's beginning
+    assert machine.spent() == pytest.approx(3.0)
+    runs_for(9000.0)
+    assert machine.spent() == pytest.approx(5.0)
+    machine.tell()
+    machine.boot()  # the page restarts
+    machine.tell()
+    assert machine.spent() == pytest.approx(5.0)
+    assert costs.by_run(machine.ctx.db, (run.id,)) == {run.id: pytest.approx(5.0)}
+    run_rows.change_state(machine.ctx.db, run.id, "stopped", now=machine.now)
+    runs.delete(machine.ctx, run.id)
+    assert machine.spent() == pytest.approx(5.0)
+    assert not machine.ctx.db.query("SELECT 1 FROM told_jobs")
+
+
+def run_on_jobs(machine):
+    return run_rows.insert_run(
         machine.ctx.db,
         id="20261118-001530-sft-k3f9",
         name="x",
@@ -218,6 +255,10 @@ def test_what_a_deleted_run_has_cost_as_a_job_stays_spent(machine):
         now=1.0,
         place="hf-jobs",
     )
+
+
+def test_what_a_deleted_run_has_cost_as_a_job_stays_spent(machine):
+    run = run_on_jobs(machine)
     for attempt in (1, 2):
         hub_jobs.add_job(machine.ctx.db, run.id, attempt, flavor="l4x1", timeout_s=60, now=NOVEMBER, log_offset=0)
         hub_jobs.update_job(machine.ctx.db, run.id, attempt, usd_per_hour=2.0, running_s=1800.0)
