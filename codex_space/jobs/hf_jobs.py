@@ -201,6 +201,8 @@ class HubJobs:
             _log.info("the wish to save %s is tried again: %s", run.id, error)
         else:
             request.unlink(missing_ok=True)
+            # at once, not after AGAIN_S: a second press before the Job has taken the first wish is the same wish
+            del self._next[run.id, SAVE]
 
     def _conclude(self, run: Run, job: HubJob | None, now: float) -> None:
         if job is not None:

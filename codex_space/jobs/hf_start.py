@@ -23,6 +23,7 @@ from codex_space.hub.push import RECIPE
 from codex_space.jobs.launch import READ_TOKEN
 from codex_space.jobs.parents import find_on_hub, find_tokenizers
 from codex_space.store.db import Database
+from codex_space.store.hub_jobs import TERMINAL
 from codex_space.store.runs import Run
 
 IMAGE_CURE = (
@@ -103,7 +104,7 @@ def start_job(hub: JobsHub, renting: Renting, run: Run) -> JobState:
     """Return the Job of the run's present attempt, started unless an owner before this one has done so.
 
     Raises:
-        HubError: The Hub refuses, or no image is known.
+        HubError: The Hub refuses, no image is known, or an earlier attempt's Job still trains the run.
         HubBusyError: Worth another try.
     """
     recipe = _recipe(run)
@@ -113,6 +114,10 @@ def start_job(hub: JobsHub, renting: Renting, run: Run) -> JobState:
     labels = {RUN_LABEL: run.id, ATTEMPT_LABEL: str(run.attempt)}
     if found := hub.find_job(namespace, labels):
         return found
+    earlier = hub.find_job(namespace, {RUN_LABEL: run.id})
+    if earlier is not None and earlier.stage not in TERMINAL:  # followed by another owner, or by none
+        cure = f"Let it end, or cancel it at {earlier.url}, then resume the run."
+        raise HubError("a Job of an earlier attempt still trains this run", where=earlier.job_id, cure=cure)
     return hub.run_job(
         JobRequest(
             image=renting.image,

@@ -153,6 +153,26 @@ def test_a_database_that_lost_its_jobs_finds_them_by_their_labels(room):
     assert list(room.hub.state.jobs.jobs) == [known]
 
 
+def test_a_run_whose_job_nobody_followed_any_more_is_not_trained_by_two(room):
+    room.hub.state.jobs.instead = says(EVENTS[:4], "time.sleep(20)")
+    run_id = room.submit()
+    room.until(lambda: room.read(run_id).step == 2)
+    known = room.job(run_id).job_id
+    with room.db.transaction() as cursor:  # as where the database was made again from the folders
+        cursor.execute("DELETE FROM hub_jobs")
+        cursor.execute("UPDATE runs SET state = 'lost'")
+    room.restart()
+    runs.change_state(room.db, run_id, "queued", now=room.now)
+    run = room.ended(run_id)
+    assert run.state == "failed"
+    assert "still trains this run" in run.reason
+    assert known in run.reason
+    JobsHub("hf_write", endpoint=room.hub.endpoint).cancel_job(known, "ada")
+    runs.change_state(room.db, run_id, "queued", now=room.now)
+    room.hub.state.jobs.instead = says(EVENTS)
+    assert room.ended(run_id).state == "succeeded"
+
+
 def test_another_owner_goes_on_where_the_first_left_the_curve(room):
     room.hub.state.jobs.instead = says(EVENTS[:4], f"time.sleep(1)\nprint({render_line(5, EVENTS[4])!r})")
     run_id = room.submit()
@@ -282,6 +302,27 @@ def test_a_wish_to_save_becomes_a_tag_whatever_happens_in_between(room, fault):
     room.intend(run_id, "cancel")
     room.ended(run_id)
     assert tag not in tags  # nobody was there to take it
+
+
+def test_two_who_press_save_before_the_job_has_heard_of_it_get_one_checkpoint_and_a_later_third_another(room):
+    room.hub.state.jobs.instead = says(EVENTS[:3], "time.sleep(60)")
+    run_id = room.submit()
+    room.until(lambda: room.read(run_id).step == 1)
+    request, tag = room.workspace.job(run_id).save_request, f"{run_id}-1-save"
+    tags = room.hub.repo("ada/there-rows", "datasets")["tags"]
+    request.touch()
+    room.until(lambda: tag in tags and not request.exists())
+    pressed_at = room.now
+    request.touch()
+    room.until(lambda: not request.exists())
+    assert room.now - pressed_at < 1.0
+    del tags[tag]  # what the Job does with a wish that it grants
+    for _ in range(30):
+        room.now += 1.0
+        room.jobs.step(room.now)
+    assert tag not in tags
+    request.touch()
+    room.until(lambda: tag in tags)
 
 
 def test_a_wish_to_save_that_comes_too_late_is_forgotten(room):
