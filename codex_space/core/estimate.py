@@ -25,6 +25,7 @@ START_S = 60.0
 READ_BYTES_PER_S = 0.5e9
 DEFAULT_LENGTH = 4096
 """Tokens assumed for the longest row where train.max_length is empty."""
+NO_TIME = "the number of rows is not known, so hours and dollars are not either"
 _PAIRS = ("dpo", "orpo", "reward")
 
 
@@ -96,7 +97,7 @@ def estimate(recipe: BaseRecipe, shape: Shape, hardware: Hardware, rows: Rows | 
             f"each of {wanted} processes reads the whole model into the machine's memory first, {loaded_gib:.0f} of its "
             f"{hardware.ram_gib:.0f} GiB; what a shared model takes is a formula, not yet measured on several GPUs"
         )
-    notes = plan.notes + ([] if tokens else ["the number of rows is not known, so hours and dollars are not either"])
+    notes = plan.notes + ([] if tokens else [NO_TIME])
     share = SAFE_SHARE if hardware.gpu else CPU_SAFE_SHARE
     return Estimate(
         fits=peak_gib <= share * hardware.memory_gib

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from codex_space.core.errors import RecipeError, RunError, TrainingError
-from codex_space.core.estimate import Estimate
+from codex_space.core.estimate import NO_TIME, Estimate
 from codex_space.core.events import read_events
 from codex_space.core.recipe import PretrainRecipe, parse_recipe, render_recipe
 from codex_space.services import estimate, preflight
@@ -48,7 +48,7 @@ def measure(ctx: Context, text: str, overrides: list[str] | None = None) -> Esti
         hours=round(hours, 3),
         usd=round(hours * ctx.usd_per_hour(), 2),
         tokens=int(told["ready"]["max_steps"] * speed["step_tokens"]),
-        notes=[note],
+        notes=[note, *(each for each in found.notes if each != NO_TIME)],
         is_measured=True,
     )
 

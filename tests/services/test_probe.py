@@ -1,11 +1,13 @@
 """Twenty steps that keep nothing take the place of the estimated time, by service and command line."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from codex_space.cli.main import main
 from codex_space.core.errors import CodexError, RecipeError, RunError
+from codex_space.core.estimate import NO_TIME
 from codex_space.core.presets import read_recipe_text
 from codex_space.core.settings import read_settings
 from codex_space.services import estimate, probe
@@ -24,8 +26,11 @@ def ctx(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_time_is_measured_and_nothing_is_kept_but_the_tokens(ctx):
-    planned, found = estimate.estimate(ctx, TINY), probe.measure(ctx, TINY)
+def test_the_time_is_measured_and_nothing_is_kept_but_the_tokens(ctx, monkeypatch):
+    planned, used = estimate.estimate(ctx, TINY), "1 of the 2 GPUs is used"  # what this machine has no reason to say
+    monkeypatch.setattr(estimate, "estimate", lambda *_: replace(planned, notes=[used, NO_TIME]))
+    found = probe.measure(ctx, TINY)
+    assert found.notes[1:] == [used]
     assert found.is_measured
     assert not planned.is_measured
     assert (found.peak_gib, found.tokens) == (planned.peak_gib, planned.tokens)
