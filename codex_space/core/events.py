@@ -39,7 +39,7 @@ class EventWriter:
         if torn:
             os.write(self._fd, b"\n")
 
-    def write(self, e: str, t: float, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
+    def write(self, e: str, t: float, /, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
         """Append one event of type `e` at time `t`; NaN and infinity become null."""
         line = scrub.clean(json.dumps({"t": t, "e": e, **_finite(fields)}, ensure_ascii=False))
         os.write(self._fd, line.encode() + b"\n")

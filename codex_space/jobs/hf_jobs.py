@@ -59,7 +59,10 @@ class HubJobs:
         active = runs.list_runs(self._db, limit=1000, states=tuple(ACTIVE), place=PLACE)
         self._inspect_every_s = INSPECT_EVERY_S * max(1.0, len(active) / INSPECTED_AT_THAT)
         for run in active:
-            self._watch(run, now)
+            try:
+                self._watch(run, now)
+            except (CodexError, OSError) as error:  # one run's folder or recipe must not end the watch over the others
+                _log.warning("%s could not be looked after: %s", run.id, error)
         free = self._renting.most_at_once - len(active)
         for run in runs.list_queue(self._db, PLACE)[: max(0, free)]:
             self._start(run, now)
@@ -73,7 +76,15 @@ class HubJobs:
         self._starter.shutdown(wait=True, cancel_futures=True)
 
     def _start(self, run: Run, now: float) -> None:
-        self._begin(runs.change_state(self._db, run.id, "preflight", now=now), now)
+        started = runs.change_state(self._db, run.id, "preflight", now=now)
+        try:
+            self._begin(started, now)
+        except (CodexError, OSError) as error:
+            self._fail_to_start(run, error, now)
+
+    def _fail_to_start(self, run: Run, error: BaseException, now: float) -> None:
+        what = str(error) if isinstance(error, CodexError | OSError) else f"{type(error).__name__}; the log says more"
+        runs.change_state(self._db, run.id, "failed", now=now, reason=f"The Job could not be started: {what}")
 
     def _begin(self, run: Run, now: float) -> None:
         """Preparing and pushing rows takes minutes at times; the watch over the others goes on."""
@@ -140,16 +151,15 @@ class HubJobs:
         if not future.done():
             return
         del self._starting[run.id]
-        try:
-            is_started = future.result()
-        except HubBusyError as error:
+        error = future.exception()
+        if isinstance(error, HubBusyError):
             self._say(run, f"the Hub is busy, so it is tried again: {error.what}")
             self._next[run.id, "start"] = now + AGAIN_S
-        except (CodexError, OSError) as error:
-            runs.change_state(self._db, run.id, "failed", now=now, reason=f"The Job could not be started: {error}")
-        else:
-            if not is_started:
-                self._conclude(run, None, now)
+        elif error is not None:
+            _log.warning("the Job of %s could not be started", run.id, exc_info=error)
+            self._fail_to_start(run, error, now)
+        elif not future.result():
+            self._conclude(run, None, now)
 
     def _follow(self, run: Run, job: HubJob) -> "_Follower":
         follower = self._followers.get(run.id)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from codex_space.core.errors import CodexError
 from codex_space.core.recipe import parse_recipe
 from codex_space.store import costs, runs
 from codex_space.store.db import Database
@@ -53,7 +54,7 @@ class Spending:
                 return
         spent_by_run = costs.by_run(self._db, tuple(run.id for run in active))
         for run in active:
-            cap = parse_recipe(run.recipe).launch.max_cost_usd
+            cap = _own_cap(run)
             if cap is not None and spent_by_run.get(run.id, 0.0) >= cap:
                 reason = (
                     f"Saved and stopped: it has cost ${spent_by_run[run.id]:,.2f}, and launch.max_cost_usd is {cap:g}."
@@ -65,3 +66,11 @@ class Spending:
             return
         _log.warning("%s: %s", run.id, reason)
         runs.add_wish(self._db, run.id, "stop", now, reason)
+
+
+def _own_cap(run: Run) -> float | None:
+    try:
+        return parse_recipe(run.recipe).launch.max_cost_usd
+    except CodexError as error:  # of another version of this program; the caps of the others hold
+        _log.warning("what %s may cost is not known: %s", run.id, error)
+        return None

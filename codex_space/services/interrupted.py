@@ -180,7 +180,7 @@ class Interruptions:
         try:
             run = self.go_on(run_id, by_itself=True)
             _log.info("%s was interrupted and goes on", run.id)
-        except CodexError as error:
+        except (CodexError, OSError) as error:
             _log.warning("%s does not go on by itself: %s", run_id, error)
 
     def _go_on_here(self, run_id: str, *, by_itself: bool) -> Run:

@@ -5,6 +5,7 @@ save and go on.
 """
 
 import codecs
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from codex_space.core import durable
-from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError
+from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError, RunError
 from codex_space.core.events import read_events
 from codex_space.core.job_lines import BAR, TOLD, render_line
 from codex_space.hub import fetch, parents
@@ -80,9 +81,10 @@ class Told:
                 file.seek(self._log_offset)
                 while data := file.read(LOG_BYTES):
                     self._log_offset += len(data)
-                    *lines, self._rest = (self._rest + self._decoder.decode(data)).split("\n")
+                    *lines, rest = (self._rest + self._decoder.decode(data)).split("\n")
                     for line in lines:
                         self._say(BAR + line.rpartition("\r")[2])
+                    self._rest = rest.rpartition("\r")[2][-LOG_BYTES:]  # a bar that is drawn anew is one line for hours
         except FileNotFoundError:
             return
 
@@ -98,7 +100,7 @@ def run_job(
     try:
         told.event({"t": ctx.clock(), "e": "phase", "phase": "fetching", "detail": "rows and checkpoint from the Hub"})
         run = take_up(ctx, repo_id, run_id)
-    except CodexError as error:
+    except (CodexError, OSError) as error:
         told.event({"t": ctx.clock(), "e": "end", "state": "failed", "reason": str(error)})
         return 1
     run = _stand_by(ctx, run, told, asked, Requests(ctx, repo_id, run_id, attempt))
@@ -191,7 +193,7 @@ def _stand_by(ctx: Context, run: Run, told: Told, asked: threading.Event, reques
             look_at = ctx.clock() + ASKED_EVERY_S
             if asked.is_set() or requests.look(run):
                 is_stopping = True
-                if run.state not in FINAL:
+                with contextlib.suppress(RunError):  # it has ended while the Hub was asked
                     runs.stop(ctx, run.id)
         if not is_stopping:
             asked.wait(LOOK_EVERY_S)

@@ -9,6 +9,7 @@ links to Jobs on other machines, whose runs are marked lost. A backup (services/
 
 import logging
 import re
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,7 @@ def rebuild(db: Database, workspace: Workspace, hub_factory: Callable[[], Hub], 
             continue
         try:
             _restore(db, JobDir(root), hub_factory, now)
-        except (CodexError, OSError, UnicodeDecodeError) as error:
+        except (CodexError, OSError, ValueError, OverflowError, sqlite3.Error) as error:  # a worker may write there
             _log.warning("%s cannot be brought back: %s", root.name, error)
         else:
             made.append(root.name)
@@ -94,7 +95,7 @@ def _facts(record: dict[str, object], run: Run, job: JobDir) -> dict[str, object
     if not isinstance(state, str) or state not in ALLOWED:
         if not count_attempts(job):
             return {"state": "stopped", "reason": NEVER_RAN}
-        return {"state": "running"}
+        state = "running"
     told: dict[str, object] = {"state": state}
     for name in ("name", "reason", "intent", "intent_reason", "place", "verdict", "phase"):
         if isinstance(record.get(name), str):
@@ -106,6 +107,6 @@ def _facts(record: dict[str, object], run: Run, job: JobDir) -> dict[str, object
     attempt = record.get("attempt")
     if isinstance(attempt, int) and attempt > run.attempt:
         told["attempt"] = attempt
-    if told.get("place", "local") != "local" and (state == "queued" or state in ACTIVE):
+    if told.get("place", run.place) != "local" and (state == "queued" or state in ACTIVE):
         told |= {"state": "lost", "reason": NO_JOB}
     return told

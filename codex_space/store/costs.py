@@ -71,9 +71,9 @@ def catch_up(db: Database, sums: Sums) -> None:
 
     A run's Jobs are found and counted again where it still follows them, so of those it is the least that they cost.
     """
-    known = own(db)
-    on_jobs = {str(row["id"]) for row in db.query("SELECT id FROM runs WHERE place != 'local'")}
     with db.transaction() as cursor:
+        known = own(db)
+        on_jobs = {str(row["id"]) for row in db.query("SELECT id FROM runs WHERE place != 'local'")}
         for key, (seconds, usd) in sums.items():
             known_s, known_usd = known.get(key, (0.0, 0.0))
             if usd <= known_usd:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import Trainer
 
+from codex_space.core.errors import TrainingError
 from codex_space.work import checkpoint
 
 WRAPPER = "_fsdp_wrapped_module."
@@ -23,7 +24,7 @@ def prepare(trainer: Trainer, resume_from: Path | None) -> None:
     """Make a trainer ready whose model is not yet in parts; its adapters become those of the checkpoint to go on from.
 
     Raises:
-        TrainingError: The checkpoint is damaged.
+        TrainingError: The checkpoint is damaged, or another model's.
     """
     plugin: Any = trainer.accelerator.state.fsdp_plugin
     if (
@@ -37,7 +38,13 @@ def prepare(trainer: Trainer, resume_from: Path | None) -> None:
             weight.data = weight.data.float() if weight.requires_grad else weight.data
     if resume_from:
         checkpoint.verify(resume_from)
-        set_peft_model_state_dict(model, load_file(resume_from / "adapter_model.safetensors"))
+        saved = load_file(resume_from / "adapter_model.safetensors")
+        if unknown := set_peft_model_state_dict(model, saved).unexpected_keys:
+            raise TrainingError(
+                f"{len(unknown)} of its adapters fit no layer of the model, the first is {unknown[0]}",
+                where=str(resume_from),
+                cure="Go on with the model and lora section that it was trained with.",
+            )
 
 
 def _prefixes(model: nn.Module, adapter_name: str | None = None) -> set[str]:

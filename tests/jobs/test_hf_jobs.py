@@ -1,5 +1,6 @@
 """The states of a run on Jobs over the test Hub, with short commands instead of a training (that is tests/e2e/test_hf_jobs.py)."""
 
+import shutil
 import sys
 import time
 
@@ -154,7 +155,7 @@ def test_a_database_that_lost_its_jobs_finds_them_by_their_labels(room):
 
 
 def test_a_run_whose_job_nobody_followed_any_more_is_not_trained_by_two(room):
-    room.hub.state.jobs.instead = says(EVENTS[:4], "time.sleep(20)")
+    room.hub.state.jobs.instead = says(EVENTS[:4], "time.sleep(300)")
     run_id = room.submit()
     room.until(lambda: room.read(run_id).step == 2)
     known = room.job(run_id).job_id
@@ -171,6 +172,32 @@ def test_a_run_whose_job_nobody_followed_any_more_is_not_trained_by_two(room):
     runs.change_state(room.db, run_id, "queued", now=room.now)
     room.hub.state.jobs.instead = says(EVENTS)
     assert room.ended(run_id).state == "succeeded"
+
+
+@pytest.mark.parametrize("fault", ["folder", "recipe"])
+def test_one_run_that_cannot_be_looked_after_does_not_end_the_watch_over_the_others(room, fault):
+    room.hub.state.jobs.instead = says(EVENTS)
+    good, bad = sorted([room.submit(), room.submit()])
+    if fault == "folder":
+        room.until(lambda: room.job(bad) is not None and room.job(bad).job_id != "")
+        room.restart()
+        shutil.rmtree(room.workspace.job(bad).root)
+    else:
+        with room.db.transaction() as cursor:
+            cursor.execute("UPDATE runs SET recipe = 'kind: sorcery' WHERE id = ?", (bad,))
+    assert room.ended(good).state == "succeeded"
+    if fault == "recipe":
+        assert "The Job could not be started: kind: unknown kind" in room.ended(bad).reason
+
+
+def test_a_mistake_of_ours_at_the_start_is_one_runs_end_and_is_logged(room, monkeypatch, caplog):
+    def broken(*_):
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(hf_jobs, "send_rows", broken)
+    run = room.ended(room.submit())
+    assert (run.state, run.reason) == ("failed", "The Job could not be started: ZeroDivisionError; the log says more")
+    assert "a mistake" in caplog.text
 
 
 def test_another_owner_goes_on_where_the_first_left_the_curve(room):

@@ -444,3 +444,12 @@ def test_the_machine_is_not_taken_from_under_a_run_or_an_upload(ctx, hub):
     checkpoints.set_upload(ctx.db, run.id, 5, "uploaded")
     space.pause(ctx)
     assert there(hub)["stage"] == "PAUSED"
+
+
+def test_a_recipe_of_another_version_keeps_no_other_runs_cap_from_holding(ctx):
+    accountant, run, other = spending(ctx), running(ctx, extra="launch: {max_cost_usd: 0.05}"), running(ctx)
+    with ctx.db.transaction() as cursor:
+        cursor.execute("UPDATE runs SET recipe = 'kind: sorcery' WHERE id = ?", (other.id,))
+    costs.add(ctx.db, run.id, at=NOVEMBER, seconds=60, usd=0.06)
+    accountant.step(NOVEMBER)
+    assert [wish.run_id for wish in run_rows.take_wishes(ctx.db)] == [run.id]

@@ -532,6 +532,18 @@ def test_the_note_of_what_a_run_builds_on_follows_the_upload_of_that(machine, hu
     assert parents.read_parents(hub.client(), "ada/model", RUN_ID) == [told]
 
 
+def test_a_disk_that_takes_nothing_ends_no_watch(machine, hub, caplog):
+    gone = machine("gone")
+    gone.train(state="lost")
+    gone.tell(1)
+    found = machine("found")
+    found.now += 1e6
+    found.look()
+    found.workspace.job(RUN_ID).root.write_text("a file where the folder is to be")
+    found.interruptions._try(RUN_ID)
+    assert "does not go on by itself" in caplog.text
+
+
 def test_a_note_adds_nothing_to_a_run_of_this_workspace(machine, hub):
     gone = machine("gone")
     base = trained_base(gone, hub)

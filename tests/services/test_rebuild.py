@@ -5,16 +5,21 @@ import time
 
 import pytest
 
+from codex_space.core.errors import HubBusyError
 from codex_space.core.paths import Workspace
 from codex_space.core.settings import read_settings
 from codex_space.services.context import open_context
 from codex_space.services.rebuild import needs_rebuild, rebuild, set_aside
 from codex_space.store import checkpoints, metrics, runs
 from codex_space.store.db import Database
-from tests.fakes.checkpoints import TOKENIZER_ID, write_tokenizer
+from tests.fakes.checkpoints import OTHER_RUN_ID, TOKENIZER_ID, write_tokenizer
 from tests.jobs.conftest import bench  # noqa: F401  # fixture: a supervisor over fake workers
 
 DEADLINE_S = 20
+RECIPE = (
+    "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:python-first-chat'}]\n"
+    "hub: {repo_id: ada/model}\n"
+)
 
 
 def tables(db, run_ids):
@@ -102,6 +107,50 @@ def test_a_record_that_is_none_does_no_harm(ended, record):
     set_aside(bench.workspace, bench.now)
     db = Database.open(bench.workspace.database)
     assert ids[0] in rebuild(db, bench.workspace, no_hub, bench.now)
+    db.close()
+
+
+def busy_hub():
+    raise HubBusyError("no answer")
+
+
+def folder_of(workspace, run_id, record="", recipe=RECIPE):
+    job = workspace.job(run_id)
+    job.root.mkdir()
+    job.recipe.write_text(recipe)
+    job.record.write_text(record)
+    return job
+
+
+@pytest.mark.parametrize(
+    ("run_id", "record"),
+    [
+        ("20261121-001530-sft-aaaa", '{"state": "succeeded", "ended_at": 1%s}' % ("0" * 400)),
+        ("20261121-001530-sft-aaaa", '{"state": "succeeded", "attempt": 1%s}' % ("0" * 40)),
+        ("20261121-001530-sft-aaaa", '{"state": "succeeded", "created_at": NaN}'),
+        ("20261121-001530-sft-aaaa", r'{"state": "succeeded", "name": "\ud800"}'),
+        ("20269921-001530-sft-aaaa", '{"state": "succeeded"}'),
+    ],
+)
+def test_one_folder_that_no_database_takes_does_not_keep_the_others_away(workspace, run_id, record):
+    folder_of(workspace, run_id, record)
+    folder_of(workspace, OTHER_RUN_ID, '{"state": "succeeded"}')
+    db = Database.open(workspace.database)
+    made = rebuild(db, workspace, busy_hub, 1.0)
+    assert OTHER_RUN_ID in made
+    assert [run.id for run in runs.list_runs(db)] == sorted(made, reverse=True)
+    db.close()
+
+
+def test_a_run_on_jobs_without_a_record_starts_no_job_by_itself(workspace):
+    launch = "launch: {where: hf-jobs, flavor: l4x1}\n"
+    there = RECIPE.replace("ada/model}", "ada/model, keep_rows: true}")
+    job = folder_of(workspace, OTHER_RUN_ID, recipe=there + launch)
+    job.events.write_text('{"t": 1, "e": "attempt", "attempt": 1, "resumed_from_step": 0}\n')
+    db = Database.open(workspace.database)
+    rebuild(db, workspace, busy_hub, 1.0)
+    (run,) = runs.list_runs(db)
+    assert (run.place, run.state) == ("hf-jobs", "lost")
     db.close()
 
 
