@@ -18,7 +18,7 @@ from bench.gpu_models import SHAPES as GPU_SHAPES
 from bench.gpu_models import write_texts
 from bench.measure import REPO, RESULTS, clean_environ, write_result
 from codex_space.core import durable
-from codex_space.core.estimate import estimate
+from codex_space.core.estimate import Estimate, estimate
 from codex_space.core.hardware import list_hardware, make_cpu
 from codex_space.core.memory import CPU_BASE_GIB, GIB
 from codex_space.core.paths import JobDir
@@ -45,6 +45,8 @@ CASES: dict[str, dict[str, Any]] = {
         "gradient_checkpointing": True,
     },
     "180M LoRA, 4 x 512": {"shape": "180M", "lora": True, "batch": 4, "length": 512},
+    "180M LoRA, DPO, 2 pairs x 512": {"shape": "180M", "lora": True, "batch": 2, "length": 512, "kind": "dpo"},
+    "180M LoRA, own loop, 4 x 512": {"shape": "180M", "lora": True, "batch": 4, "length": 512, "engine": "loop"},
     "0.5B LoRA, 1 x 512": {"shape": "0.5B", "lora": True, "batch": 1, "length": 512},
     "0.5B full, 1 x 128": {"shape": "0.5B", "lora": False, "batch": 1, "length": 128},
 }
@@ -92,6 +94,26 @@ def _against_gpu() -> dict[str, Any]:
     return figures
 
 
+def describe(settings: dict[str, Any], base: Path, rows: Path) -> tuple[dict[str, Any], Estimate]:
+    """Return the recipe of a case, and what is estimated for it."""
+    recipe = {
+        "kind": settings.get("kind", "sft"),
+        "model": {"model_name_or_path": str(base)},
+        **({"engine": settings["engine"]} if "engine" in settings else {}),
+        **({"lora": {"r": 16, "lora_alpha": 32}} if settings["lora"] else {}),
+        "datasets": [{"path": str(rows)}],
+        "validation": {"fraction": 0},
+        "checkpoints": {"every_steps": 1000},
+        "train": {
+            "max_steps": 50, "per_device_train_batch_size": settings["batch"], "max_length": settings["length"],
+            "logging_steps": 1, **{name: value for name, value in settings.items() if name.startswith("gradient")},
+        },
+    }  # fmt: skip
+    shape = read_shape({**SHAPES[settings["shape"]], "model_type": "qwen2"}, "bench")
+    machine = make_cpu("bench", num_cores=2, ram_gib=64, disk_gib=1000)
+    return recipe, estimate(validate(recipe), shape, machine, None)
+
+
 def _measure(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     shape = SHAPES[settings["shape"]]
     base = folder / settings["shape"]
@@ -99,23 +121,7 @@ def _measure(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
         code = f"from pathlib import Path; from bench.gpu_models import make_model; make_model({shape!r}, Path({str(base)!r}))"
         subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True, env=clean_environ())
     job = JobDir(Path(tempfile.mkdtemp(dir=folder)))
-    more = {name: value for name, value in settings.items() if name.startswith("gradient")}
-    recipe = {
-        "kind": "sft",
-        "model": {"model_name_or_path": str(base)},
-        **({"lora": {"r": 16, "lora_alpha": 32}} if settings["lora"] else {}),
-        "datasets": [{"path": str(_write_rows(folder))}],
-        "validation": {"fraction": 0},
-        "checkpoints": {"every_steps": 1000},
-        "train": {
-            "max_steps": 50, "per_device_train_batch_size": settings["batch"], "max_length": settings["length"],
-            "logging_steps": 1, **more,
-        },
-    }  # fmt: skip
-    expected = estimate(
-        validate(recipe), read_shape({**shape, "model_type": "qwen2"}, "bench"),
-        make_cpu("bench", num_cores=2, ram_gib=64, disk_gib=1000), None,
-    )  # fmt: skip
+    recipe, expected = describe(settings, base, _write_rows(folder, settings.get("kind", "sft")))
     durable.write_text(job.recipe, json.dumps(recipe))
     durable.write_json(job.launch, {"attempt": 1, "num_threads": 2, "offline": True})
     with job.log.open("wb") as log:
@@ -136,11 +142,16 @@ def _measure(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
-def _write_rows(folder: Path) -> Path:
+def _write_rows(folder: Path, kind: str) -> Path:
     """Rows that fill any length here, and a few that end: a set in which none does is refused."""
     long = write_texts(folder / "long.jsonl", "long").read_text(encoding="utf-8").splitlines()
-    path = folder / "rows.jsonl"
-    path.write_text("\n".join([*long[:200], *['{"text": "x = 1"}'] * 10]) + "\n", encoding="utf-8")
+    texts = [*(json.loads(line)["text"] for line in long[:200]), *["x = 1"] * 10]
+    if kind == "dpo":
+        rows = [{"prompt": "# code\n", "chosen": text, "rejected": f"# {text}"} for text in texts]
+    else:
+        rows = [{"text": text} for text in texts]
+    path = folder / f"{kind}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.hardware import Hardware
-from codex_space.core.memory import GIB, Step, optimizer_bytes, peak_parts
+from codex_space.core.memory import GIB, HEAD_TILES_CPU, TILES_IN_PLACE, Step, optimizer_bytes, peak_parts
 from codex_space.core.quants import Weights, room_bytes
 from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe
 from codex_space.core.sections import SAVES_IN_A_RUN
@@ -143,6 +143,7 @@ class _Plan:
             shape=shape,
             on_gpu=self._on_gpu,
             weight_bytes=self._weight_bytes(),
+            head_tiles=TILES_IN_PLACE.get(self._kind, HEAD_TILES_CPU) if self._weight_bytes() == 4 else HEAD_TILES_CPU,
             in_4bit=bool(tuned and tuned.model.load_in_4bit),
             adapters=shape.lora_parameters(lora.r, lora.target_modules, use_dora=lora.use_dora) if lora else 0,
             rank=lora.r if lora else 0,
@@ -227,9 +228,11 @@ class _Plan:
             return 4 if section.dtype == "float32" else 2
         return 2 if section.load_in_4bit or (self._on_gpu and self._recipe.lora) else 4
 
-    def _loss(self) -> Literal["fused", "full", "score"]:
+    def _loss(self) -> Literal["fused", "full", "loop", "score"]:
         if self._kind == "reward":
             return "score"
+        if getattr(self._recipe, "engine", "trl") == "loop":
+            return "loop"
         smoothed = self._kind == "sft" and (self._train("label_smoothing_factor") or 0) > 0
         whole = self._kind == "orpo" or (self._kind == "pretrain" and not self._on_gpu)
         return "full" if smoothed or whole else "fused"

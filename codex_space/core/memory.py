@@ -16,9 +16,14 @@ NF4_BYTES = 0.516
 HEAD_TOKENS, HEAD_VOCAB = 4096, 32768
 """TRL's fused head works on tiles of this size (trl/kernels/chunked_logprob.py)."""
 HEAD_TILES_CPU = 10.5
-"""Tiles alive at once in the head's backward pass in plain torch operations (measured); the Triton kernel works in one."""
+"""Tiles' worth of memory that the head takes in TRL's plain torch operations (measured); the Triton kernel works in one."""
+TILES_IN_PLACE = {"sft": 5.5, "dpo": 8.0, "kto": 8.0}
+"""The same by kind of run where work/head_tiles.py works on tiles in float32 (measured): DPO and KTO ask for the logits' mean,
+so that their forward pass is TRL's own."""
 FULL_LOGITS_BYTES = {True: 14, False: 12}
 """A logit's bytes where the loss needs all of them, with and without autocast: its copies in two precisions and their gradients."""
+LOOP_LOGITS_BYTES = {True: 18, False: 28}
+"""The same in our own loop of SFT, which cuts the last one off each row: counted on a GPU, measured on a CPU."""
 COMPILED_SHARE = 0.72
 """Activations that torch.compile leaves of those saved in eager mode, measured on an H200."""
 CUDA_CONTEXT_GIB = 0.7
@@ -49,6 +54,7 @@ class Step:
         row_tokens: Of the longest sequence.
         is_packed: Whether attention is told the rows' ends by a mask over all tokens of the micro-batch.
         is_accumulated: Whether gradients of earlier micro-batches are there while one runs.
+        head_tiles: On a CPU, what the head's tiles take at once, in tiles.
         num_shards: Processes that hold a part each of weights, gradients and the optimizer's state; 1 where each holds all.
     """
 
@@ -67,10 +73,11 @@ class Step:
     is_packed: bool
     is_accumulated: bool
     is_compiled: bool
-    loss: Literal["fused", "full", "score"]
+    loss: Literal["fused", "full", "loop", "score"]
     has_reference: bool
     num_shards: int = 1
     num_processes: int = 1
+    head_tiles: float = HEAD_TILES_CPU
 
     @property
     def is_full(self) -> bool:
@@ -231,8 +238,9 @@ def _logits_bytes(step: Step) -> float:
     shape = step.shape
     if step.loss == "score":
         return 0.0
-    if step.loss == "full":
-        return float(FULL_LOGITS_BYTES[step.on_gpu]) * step.tokens * shape.vocab_size
+    if step.loss in {"full", "loop"}:
+        each = FULL_LOGITS_BYTES if step.loss == "full" else LOOP_LOGITS_BYTES
+        return float(each[step.on_gpu]) * step.tokens * shape.vocab_size
     tile = float(min(step.tokens, HEAD_TOKENS) * min(shape.vocab_size, HEAD_VOCAB))
     hidden = 8.0 * step.tokens * shape.hidden_size
-    return hidden + (2 * tile if step.on_gpu else 4 * HEAD_TILES_CPU * tile)
+    return hidden + (2 * tile if step.on_gpu else 4 * step.head_tiles * tile)

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
+from bench import fit
+from bench.measure import RESULTS
 from codex_space.cli.main import main
 from codex_space.core import estimate as core
 from codex_space.core.errors import HubBusyError, ModelError, RecipeError
 from codex_space.core.hardware import find_hardware, gpu_facts, list_hardware
+from codex_space.core.memory import CPU_BASE_GIB
 from codex_space.core.presets import list_presets
 from codex_space.core.recipe import parse_recipe
 from codex_space.services import estimate as service
@@ -225,3 +229,17 @@ def test_each_flavour_is_whole_and_names_of_drivers_are_known():
     assert gpu_facts("NVIDIA L40S")["tflops"] == 362
     assert gpu_facts("NVIDIA H200")["tflops"] == 989
     assert gpu_facts("some card")["tflops"] == 121
+
+
+@pytest.mark.parametrize("case", fit.CASES)
+def test_the_estimate_is_near_what_was_measured_on_a_cpu(case):
+    """The figures of `python -m bench fit`, against the formula of today."""
+    measured = json.loads((RESULTS / "fit-cpu.json").read_text(encoding="utf-8"))["runs"][case]["measured_gib"]
+    _, expected = fit.describe(fit.CASES[case], Path("/model"), Path("/rows.jsonl"))
+    assert expected.peak_gib - CPU_BASE_GIB == pytest.approx(measured, rel=0.2)
+
+
+def test_our_own_loop_makes_all_logits_at_once(ctx):
+    more = ["train.max_length=2048", "train.per_device_train_batch_size=8"]
+    trl, own = ask(ctx, *more), ask(ctx, *more, "engine=loop")
+    assert own.parts["logits"] > 2 * trl.parts["logits"]
