@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -303,11 +304,12 @@ class Hub:
 
 
 def hourly(machines: Iterable["JobHardwareInfo"]) -> dict[str, float]:
-    """Return US dollars an hour by flavour; one whose unit of time is not known is left out."""
+    """Return US dollars an hour by flavour; one whose unit of time is not known, or whose price is none, is left out."""
     hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
-    return {
+    found = {
         one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in machines if one.unit_label in hours
     }
+    return {name: usd for name, usd in found.items() if math.isfinite(usd) and usd >= 0}
 
 
 def _can_write(role: str, token: Mapping[str, object]) -> bool:

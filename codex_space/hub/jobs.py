@@ -1,11 +1,12 @@
 """Hugging Face Jobs: start, find, watch, cancel one, and read its log, with our errors."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from codex_space.core.errors import HubBusyError, HubNotFoundError
-from codex_space.hub.client import Hub
+from codex_space.hub.client import Hub, hourly
 from codex_space.hub.refusals import hub_errors
 
 RUN_LABEL, ATTEMPT_LABEL = "codex-space-run", "codex-space-attempt"
@@ -124,11 +125,7 @@ class JobsHub(Hub):
             HubBusyError: No answer.
         """
         with hub_errors("Hub hardware"):
-            known = self._api.list_jobs_hardware()
-        hours = {"minute": 60.0, "hour": 1.0, "second": 3600.0}
-        return {
-            one.name: round(one.unit_cost_usd * hours[one.unit_label], 4) for one in known if one.unit_label in hours
-        }
+            return hourly(self._api.list_jobs_hardware())
 
     def delete_tag(self, repo_id: str, tag: str) -> None:
         """Remove a tag of a dataset; one that is not there is fine.
@@ -157,5 +154,5 @@ def _state(job: Any) -> JobState:  # noqa: ANN401  # huggingface_hub's JobInfo, 
     running = job.durations.running_secs if job.durations else None
     if running is None and job.started_at and job.finished_at:
         running = (job.finished_at - job.started_at).total_seconds()
-    running_s = float(running) if isinstance(running, int | float) else None
+    running_s = float(running) if isinstance(running, int | float) and math.isfinite(running) else None
     return JobState(job.id, job.owner.name, job.url, str(stage), str(job.status.message or ""), running_s)

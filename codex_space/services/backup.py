@@ -13,6 +13,7 @@ opens while the workspace it is of still lives follows the same Jobs beside it, 
 
 import contextlib
 import os
+import secrets
 import shutil
 import tarfile
 import tempfile
@@ -51,7 +52,7 @@ def backup(ctx: Context, target: Path) -> dict[str, Any]:
         raise WorkspaceError(
             "the archive would be part of what it holds", where=str(target), cure="Write it elsewhere."
         )
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")  # another may be writing one of that name
     left_out = _on_hub(ctx)
     num_files = 0
     try:
@@ -150,7 +151,17 @@ def _add(tar: tarfile.TarFile, path: Path, name: str) -> None:
         member = tarfile.TarInfo(name)
         facts = os.fstat(file.fileno())
         member.size, member.mtime, member.mode = facts.st_size, int(facts.st_mtime), 0o600
-        tar.addfile(member, file)
+        tar.addfile(member, cast("IO[bytes]", _AsLong(file)))
+
+
+class _AsLong:
+    """Reads a file to the length it had: the log of a Job is cut and written anew while it is followed."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size).ljust(size, b"\0")
 
 
 def _unpack(tar: tarfile.TarFile, into: Path) -> int:

@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from codex_space.core.errors import (
     HubGatedError,
     HubNotFoundError,
 )
-from codex_space.hub.client import Hub
+from codex_space.hub.client import Hub, hourly
 from tests.fakes.hub_fixture import RunningHub
 
 
@@ -212,3 +214,11 @@ def test_importing_the_layer_does_not_import_the_slow_client() -> None:
     code += "; print([m for m in ('huggingface_hub', 'httpx2', 'pyarrow', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.sub(r"\s", "", done.stdout) == "[]"
+
+
+def test_a_price_that_is_none_is_not_taken() -> None:
+    def machine(name: str, usd: float, unit: str = "minute") -> Any:
+        return SimpleNamespace(name=name, unit_cost_usd=usd, unit_label=unit)
+
+    given = [machine("a", 0.5), machine("b", float("inf")), machine("c", float("nan")), machine("d", -1.0), machine("e", 1, "moon")]  # fmt: skip
+    assert hourly(given) == {"a": 30.0}

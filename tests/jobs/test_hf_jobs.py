@@ -169,6 +169,7 @@ def test_a_run_whose_job_nobody_followed_any_more_is_not_trained_by_two(room):
     assert "still trains this run" in run.reason
     assert known in run.reason
     JobsHub("hf_write", endpoint=room.hub.endpoint).cancel_job(known, "ada")
+    room.until(lambda: room.hub.state.jobs.jobs[known].stage == "CANCELED")
     runs.change_state(room.db, run_id, "queued", now=room.now)
     room.hub.state.jobs.instead = says(EVENTS)
     assert room.ended(run_id).state == "succeeded"

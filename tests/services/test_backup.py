@@ -302,3 +302,39 @@ def test_the_commands_do_it(filled, tmp_path):
     archive, back = str(tmp_path / "a.tar.zst"), str(tmp_path / "back")
     assert cli("backup", archive, "--workspace", str(filled.workspace.root), "--json")["runs"] == 1
     assert cli("restore", archive, "--workspace", back, "--json")["runs"] == 1
+
+
+def test_a_log_that_is_cut_while_it_is_read_holds_nothing_up(filled, tmp_path, monkeypatch):
+    log, real = filled.workspace.job(RUN_ID).log, os.fstat
+    log.write_text("a line of a Job's log\n" * 1000)
+
+    def cut_afterwards(fd):
+        found = real(fd)
+        if os.path.samestat(found, log.stat()):
+            os.truncate(log, 22)
+        return found
+
+    monkeypatch.setattr(archives.os, "fstat", cut_afterwards)
+    archives.backup(filled, tmp_path / "a.tar.gz")
+    back = Workspace(tmp_path / "back")
+    archives.restore(tmp_path / "a.tar.gz", back)
+    assert back.job(RUN_ID).log.read_bytes().rstrip(b"\0") == b"a line of a Job's log\n"
+    assert (back.datasets / "mine" / "rows.jsonl").is_file()
+
+
+def test_two_that_write_one_archive_at_once_do_not_write_into_each_others(filled, tmp_path):
+    written = []
+    both = threading.Barrier(2, timeout=30)
+
+    def write():
+        both.wait()
+        written.append(archives.backup(filled, tmp_path / "a.tar.gz"))
+
+    threads = [threading.Thread(target=write) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert archives.restore(tmp_path / "a.tar.gz", Workspace(tmp_path / "back"))["runs"] == 1
+    assert written
+    assert not list(tmp_path.glob(".*part"))
