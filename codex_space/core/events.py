@@ -40,9 +40,9 @@ class EventWriter:
             os.write(self._fd, b"\n")
 
     def write(self, e: str, t: float, /, **fields: Any) -> None:  # noqa: ANN401  # any JSON value
-        """Append one event of type `e` at time `t`; NaN and infinity become null."""
+        """Append one event of type `e` at time `t`; NaN and infinity become null, half characters question marks."""
         line = scrub.clean(json.dumps({"t": t, "e": e, **_finite(fields)}, ensure_ascii=False))
-        os.write(self._fd, line.encode() + b"\n")
+        os.write(self._fd, line.encode("utf-8", "replace") + b"\n")
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,7 @@
 """Events: whole lines only, torn ones passed over, earlier attempts cut."""
 
 import json
+import os
 
 from codex_space.core.events import EventWriter, current_events, read_events
 
@@ -65,3 +66,11 @@ def test_what_a_killed_attempt_logged_beyond_its_checkpoint_is_dropped():
         {"e": "log", "step": 6},
     ]
     assert [event["step"] for event in current_events(events) if event["e"] == "log"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_file_name_that_is_no_utf8_can_be_told_of(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    with EventWriter(tmp_path / "events.jsonl") as events:
+        events.write("failed", 1.0, what="there is no such file", where=name)
+    (event,) = read_events(tmp_path / "events.jsonl")[0]
+    assert event["where"] == "caf?.jsonl"

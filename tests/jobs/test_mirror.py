@@ -121,8 +121,8 @@ def test_fields_of_our_own_cannot_be_given_from_outside(job):
     assert open_mirror(job, attempt=4).last == 1
 
 
-@pytest.mark.parametrize("fields", [{"self": 1}, {"e": "log", "fields": {}}, {"t": "x"}, {"": None}])
-def test_an_event_whose_fields_have_names_of_ours_is_written_like_any_other(job, fields):
+@pytest.mark.parametrize("fields", [{"self": 1}, {"e": "log", "fields": {}}, {"t": "x"}, {"": None}, {"x": "\ud800"}])
+def test_an_event_of_odd_fields_is_written_like_any_other(job, fields):
     mirror = open_mirror(job)
     assert mirror.take([render_line(1, {"e": "log", "step": 1, **fields}), line(2)])
     assert steps(job) == [1, 2]
