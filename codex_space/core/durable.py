@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,14 +28,22 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write to a temporary file, flush to disk, rename over `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a text in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write to a temporary file, flush to disk, rename over `path`; of two that write at once the last one's stays, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", newline="") as file:  # never through a link
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("xb") as file:  # never through a link
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  # any JSON value

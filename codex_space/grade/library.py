@@ -2,13 +2,13 @@
 
 import functools
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from codex_space.core import durable
 from codex_space.core.errors import GradeError, nearest
 from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe
 from codex_space.grade import benchmarks
@@ -63,9 +63,7 @@ def fetch(entry: Entry, cache: Path, download: Callable[[Entry], list[Row]]) -> 
             )
         rows = [{**row, "base_test": tests[row.get("task_id")]} for row in rows]
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(path)
+    durable.write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 

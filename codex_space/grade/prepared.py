@@ -8,11 +8,11 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from codex_space.core import durable
 from codex_space.grade.problems import Benchmark, Problem, Tests, collecting_nothing, load_problems
 
 
@@ -64,9 +64,4 @@ def _problem(row: dict[str, Any]) -> Problem:
 def _write(path: Path, version: str, problems: list[Problem]) -> None:
     rows = [{**asdict(problem), "digest": problem.digest} for problem in problems]
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(f"{version}\n{json.dumps(rows)}", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    durable.write_text(path, f"{version}\n{json.dumps(rows)}")

@@ -3,12 +3,12 @@
 import gzip
 import hashlib
 import json
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from codex_space.core import durable
 from codex_space.core.errors import GradeError
 from codex_space.grade.problems import Problem, Reference, Tests, collecting_nothing
 from codex_space.grade.sandbox import Job, Limits, Outcome, Sandbox, Suite, Verdict
@@ -102,6 +102,4 @@ def write(folder: Path, problems: list[Problem], found: References) -> None:
     path = _path(folder, problems)
     kept = {task: {name: asdict(value) for name, value in suites.items()} for task, suites in found.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(gzip.compress(json.dumps(kept).encode(), 1, mtime=0))
-    temporary.replace(path)
+    durable.write_bytes(path, gzip.compress(json.dumps(kept).encode(), 1, mtime=0))

@@ -7,6 +7,7 @@ taken up meanwhile is ended here: no two train the same run for longer than a he
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,6 +31,7 @@ GAPS_A_BEAT = 5
 REFUSED_WAIT_S = 600.0
 FIRST_WAIT_S = 5.0
 
+_naming = threading.Lock()
 _log = logging.getLogger(__name__)
 
 
@@ -195,10 +197,11 @@ class Announcer:
 
 def make_holder(settings: Settings, workspace: Workspace, now: float) -> Holder:
     """Return who this workspace is; its name is made at the first call and lies in the workspace."""
-    known = (durable.read_json(workspace.identity) or {}).get("workspace")
-    if not isinstance(known, str) or not known:
-        known = secrets.token_hex(8)
-        durable.write_json(workspace.identity, {"workspace": known})
+    with _naming:  # the announcer and the look for interrupted runs may both be first
+        known = (durable.read_json(workspace.identity) or {}).get("workspace")
+        if not isinstance(known, str) or not known:
+            known = secrets.token_hex(8)
+            durable.write_json(workspace.identity, {"workspace": known})
     is_space = settings.space_id is not None
     return Holder(settings.holder, known, is_space=is_space, at=now, beat_s=settings.heartbeat_s)
 

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -15,7 +17,7 @@ from codex_space.core.settings import read_settings
 from codex_space.hub import parents
 from codex_space.hub.push import push_checkpoint
 from codex_space.hub.registry import NAME, Registry
-from codex_space.jobs.announce import Announcer
+from codex_space.jobs.announce import Announcer, make_holder
 from codex_space.jobs.launch import launch_facts
 from codex_space.jobs.parents import has_to_wait
 from codex_space.jobs.uploads import Uploader
@@ -614,3 +616,15 @@ def learnt_tokenizer(here):
         runs.change_state(here.db, TOKENIZER_ID, state, now=1.0)
     checkpoints.add_checkpoint(here.db, TOKENIZER_ID, 0, created_at=1.0, size_bytes=5, metrics={}, upload="none")
     return folder
+
+
+def test_a_workspace_gives_itself_one_name_whoever_asks_first(machine):
+    here = machine()
+    both = threading.Barrier(8, timeout=30)
+
+    def name(_):
+        both.wait()
+        return make_holder(here.settings, here.workspace, 1.0).workspace
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(name, range(8)))) == 1
