@@ -1,10 +1,15 @@
 """Read a recipe's YAML without accepting a key twice, and set values in it by `a.b.0.c=VALUE`."""
 
+import copy
+import functools
 from typing import Any
 
 import yaml
 
 from codex_space.core.errors import RecipeError
+
+LONGEST_KEPT = 20_000
+"""Characters of a text that is remembered."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -21,6 +26,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _read(text: str) -> Any:  # noqa: ANN401  # any YAML value
+    # not libyaml's reader: ten thousand brackets in a row end the whole process there, and a RecursionError here
+    return yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader
+
+
+_read_again = functools.lru_cache(maxsize=64)(_read)
+
+
 def parse_yaml(text: str, where: str = "recipe") -> dict[str, Any]:
     """Return the mapping a YAML text holds.
 
@@ -30,7 +43,8 @@ def parse_yaml(text: str, where: str = "recipe") -> dict[str, Any]:
     if len(text) > 200_000:
         raise RecipeError("the text is longer than 200,000 characters", where=where, cure="A recipe fits on a page.")
     try:
-        values = yaml.load(text, Loader=_Loader)  # noqa: S506  # _Loader is a SafeLoader
+        # one look at the Train tab reads the same text a dozen times
+        values = copy.deepcopy((_read_again if len(text) <= LONGEST_KEPT else _read)(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{where} line {mark.line + 1}" if mark else where

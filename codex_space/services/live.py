@@ -133,17 +133,31 @@ class Live:
         wait_ms = max(least_ms, self._poll_after_ms)
         return wait_ms if self._poll_after_ms == POLL_FAST_MS else wait_ms + -(round(1000 * now) + wait_ms) % TICK_MS
 
+    def ready_overview(self, after: int, *, with_money: bool = True) -> bytes | None:
+        """Return the overview where it can be had without waiting for the disk or for another thread; else None."""
+        now = self._ctx.clock()
+        if now - self._overview_at > 2 * REFRESH_S or not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return self._overview_answer(after, now, with_money=with_money)
+        finally:
+            self._lock.release()
+
     def overview_bytes(self, after: int = 0, *, with_money: bool = True) -> bytes:
         """Return the overview; a viewer who has it already gets only its number."""
         now = self._ctx.clock()
         with self._lock:
-            self._overview_asked_at = now
             if now - self._overview_at > 2 * REFRESH_S:
                 self._refresh_overview(now)
-            wait_ms = self._wait_ms(now, OVERVIEW_MS)
-            self._looks.append((now, wait_ms / 1000))
-            rest = b"}" if after == self._overview_seq else self._overview_rest(with_money=with_money)
-            return b'{"seq":%d,"poll_after_ms":%d%s' % (self._overview_seq, wait_ms, rest)
+            return self._overview_answer(after, now, with_money=with_money)
+
+    def _overview_answer(self, after: int, now: float, *, with_money: bool) -> bytes:
+        """Return the overview with how long this viewer is to wait, and count them."""
+        self._overview_asked_at = now
+        wait_ms = self._wait_ms(now, OVERVIEW_MS)
+        self._looks.append((now, wait_ms / 1000))
+        rest = b"}" if after == self._overview_seq else self._overview_rest(with_money=with_money)
+        return b'{"seq":%d,"poll_after_ms":%d%s' % (self._overview_seq, wait_ms, rest)
 
     def _overview_rest(self, *, with_money: bool) -> bytes:
         if with_money not in self._overview_cached:

@@ -43,8 +43,12 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
         ready = live.ready_bytes(run_id, after, with_money=money.is_shown(ctx))
         return await run_in_threadpool(_guarded(read_anew), request) if ready is None else _json_bytes(ready)
 
-    def read_overview(request: Request) -> Response:
+    def read_overview_anew(request: Request) -> Response:
         return _json_bytes(live.overview_bytes(_number(request, "after"), with_money=money.is_shown(ctx)))
+
+    async def read_overview(request: Request) -> Response:
+        ready = live.ready_overview(_number(request, "after"), with_money=money.is_shown(ctx))
+        return await run_in_threadpool(_guarded(read_overview_anew), request) if ready is None else _json_bytes(ready)
 
     def read_list(request: Request) -> Response:
         offset, search = max(0, _number(request, "offset")), request.query_params.get("search", "")[:100]
@@ -75,7 +79,7 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
 
     return [
         Route("/health", _health, methods=["GET", "HEAD"]),
-        Route("/api/overview", _guarded(read_overview)),
+        Route("/api/overview", read_overview),
         Route("/api/first-model", _guarded(read_first_model)),
         Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),

@@ -1,8 +1,10 @@
 """Open the page: take the workspace, launch Gradio with our routes and guard, stay until asked to end."""
 
+import contextlib
 import gc
 import logging
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from types import FrameType
 
 import gradio as gr
 from gradio import http_server
+from gradio import utils as gradio_utils
 from starlette.middleware import Middleware
 
 from codex_space.core.errors import WorkspaceError
@@ -36,6 +39,8 @@ from codex_space.ui.uploads import Uploads, UploadsMiddleware
 
 MAX_UPLOAD_SIZE = "4gb"
 NEVER = 1 << 60
+SWITCH_S = 0.0005
+"""A thread that asks the database gives the interpreter up at each question, and waited 5 ms for every busy one."""
 EVENTS_LOOKED_FOR_S, PROGRESS_LOOKED_FOR_S = 0.01, 0.1
 
 _log = logging.getLogger(__name__)
@@ -67,6 +72,7 @@ def serve(settings: Settings, clock: Callable[[], float]) -> int:
         WorkspaceError: Another process owns the workspace, or the port is taken.
     """
     logs.set_up(settings.log_format)
+    sys.setswitchinterval(SWITCH_S)
     asked_to_end, hurry = threading.Event(), threading.Event()
 
     def end(_number: int, _frame: FrameType | None) -> None:
@@ -103,6 +109,8 @@ def launch(ctx: Context) -> Page:
     uploads = Uploads()
     demo = build(ctx, chat, tokens, interruptions, uploads)
     sessions.remember_little()
+    # gradio 6.31 looks for matplotlib along the whole path, twice at every event; nothing here draws with it
+    gradio_utils.MatplotlibBackendMananger = contextlib.nullcontext  # ty: ignore[invalid-assignment]
     # on a Space Gradio's server would reload the source while it runs, which ends in a traceback without another package
     http_server.get_space = lambda: None  # ty: ignore[invalid-assignment]  # looked up at each start
     try:

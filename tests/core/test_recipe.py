@@ -8,6 +8,7 @@ from codex_space.core.errors import RecipeError
 from codex_space.core.presets import list_presets
 from codex_space.core.recipe import DPO_LOSSES, parse_recipe, render_recipe, validate
 from codex_space.core.train_fields import train_fields
+from codex_space.core.yaml_text import parse_yaml
 
 DPO = {"kind": "dpo", "model": {"model_name_or_path": "a/b"}, "datasets": [{"path": "sample:python-preferences"}]}
 
@@ -167,3 +168,16 @@ def test_the_probe_is_switched_as_yaml_writes_it(written, read):
     text = "kind: sft\nmodel: {model_name_or_path: fresh:tiny}\ndatasets: [{path: 'sample:x'}]\n"
     assert parse_recipe(f"{text}launch: {{probe: {written}}}\n").launch.probe == read
     assert parse_recipe(text, [f"launch.probe={written}"]).launch.probe == read
+
+
+def test_what_is_done_to_a_text_once_read_does_not_reach_the_next_reader():
+    text = "kind: sft\ndatasets: [{path: a}]\n"
+    parse_yaml(text)["datasets"][0]["path"] = "b"
+    assert parse_yaml(text)["datasets"] == [{"path": "a"}]
+
+
+@pytest.mark.parametrize("text", ["[" * 15_000, "[" * 150_000, "{a: " * 4_000, "- " * 9_000])
+def test_brackets_without_an_end_are_one_sentence_and_no_crash(text):
+    for _ in range(2):  # an error is not remembered as a text
+        with pytest.raises(RecipeError):
+            parse_yaml(text)

@@ -172,6 +172,18 @@ def test_pressing_train_again_without_a_change_starts_nothing_more(visitor):
     assert len(runs.list_runs(visitor.ctx)) == 3
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [("lora_r", 9999, "1024"), ("batch", 0, "minimum"), ("architecture", "made-up", "choices"), ("batch", "many", "")],
+)
+def test_a_field_that_holds_what_it_cannot_starts_nothing(visitor, field, value, said):
+    before = len(runs.list_runs(visitor.ctx))
+    answer = press_train(visitor, **{field: value})
+    assert said in answer
+    assert "in the queue" not in answer
+    assert len(runs.list_runs(visitor.ctx)) == before
+
+
 def test_presses_at_the_same_moment_start_one_run(visitor):
     async def press_six_times():
         async with Browser(visitor.address, "somebody") as browser:

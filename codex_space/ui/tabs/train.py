@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -173,15 +174,26 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
 
     opened = [demo.load, tab.tab.select]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    # Gradio would hand each field to a thread of its own before the handler: beside many people that takes seconds.
+    unread: dict[str, Any] = {"preprocess": False}
+
+    def merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as the browser sends them
+        return _merged(text, form_text, *[one.preprocess(value) for one, value in zip(form, values, strict=True)])
+
+    def from_form(text: str, *rest: Any) -> object:  # noqa: ANN401  # as the browser sends them
+        now = merged(text, *rest)
+        return gr.skip() if now == text else now
+
     tab.preset.input(looks(read_recipe_text), tab.preset, tab.text, **quiet)
     tab.settings.input(shows_errors(_from_settings), [tab.text, tab.preset, tab.settings], tab.text, **quiet)
     # One listener for all fields: a second change waits for the answer to the first, then builds on its text.
     gr.on(
         [one.blur if isinstance(one, gr.Textbox) else one.input for one in form],
-        shows_errors(_from_form),
+        shows_errors(from_form),
         [tab.text, tab.form_text, *form],
         tab.text,
         trigger_mode="always_last",
+        **unread,
         **quiet,
     )
     filled = [tab.form_text, *form]
@@ -217,25 +229,22 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     all_of_it = [tab.text, tab.form_text, *form]
     demo.load(looks(lambda: secrets.token_hex(8)), None, tab.request_key, **quiet)
     tab.check.click(
-        shows_errors(lambda *shown: _check(ctx, _merged(*shown))),
+        shows_errors(lambda *shown: _check(ctx, merged(*shown))),
         all_of_it,
         tab.tokens,
         show_progress_on=tab.tokens,
+        **unread,
         api_visibility="private",
     )
     tab.go.click(
-        lambda key, *shown: _train(ctx, key, *shown),
+        lambda key, *shown: _train(ctx, key, lambda: merged(*shown)),
         [tab.request_key, *all_of_it],
         tab.result,
         show_progress_on=tab.result,
         concurrency_limit=AT_ONCE,
         api_visibility="private",
+        **unread,
     )
-
-
-def _from_form(text: str, *rest: Any) -> object:  # noqa: ANN401  # as Gradio gives them
-    merged = _merged(text, *rest)
-    return gr.skip() if merged == text else merged
 
 
 def _merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as Gradio gives them
@@ -290,10 +299,10 @@ def _check(ctx: Context, text: str) -> str:
     return render_checks([render_check(line.ok, line.label, line.detail, line.cure)])
 
 
-def _train(ctx: Context, page_key: str, *shown: Any) -> str:  # noqa: ANN401  # as Gradio gives them
-    """Queue the recipe; pressed again while its run is not over, it is the same run."""
+def _train(ctx: Context, page_key: str, read: Callable[[], str]) -> str:
+    """Queue the recipe that `read` returns; pressed again while its run is not over, it is the same run."""
     try:
-        text = _merged(*shown)
+        text = read()
         key = f"{page_key}-{hashlib.sha256(text.encode()).hexdigest()}" if page_key else None
         queued = [_submit(ctx, each, f"{key}-{number}" if key else None) for number, each in enumerate(expand(text))]
     except CodexError as error:
