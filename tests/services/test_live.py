@@ -185,7 +185,8 @@ def test_what_one_viewer_was_given_is_ready_for_the_next_until_something_is_new(
 
 
 def test_the_overview_is_ready_but_where_it_is_old_or_being_read(ctx, run):
-    live = Live(ctx)
+    now = [1000.0]
+    live = Live(dataclasses.replace(ctx, clock=lambda: now[0]))
     assert live.ready_overview(0) is None, "nobody has asked yet"
     whole = live.overview_bytes(0)
     assert json.loads(live.ready_overview(0)) == json.loads(whole)
@@ -193,6 +194,8 @@ def test_the_overview_is_ready_but_where_it_is_old_or_being_read(ctx, run):
     assert json.loads(live.ready_overview(seq)).keys() == {"seq", "poll_after_ms"}
     with live._lock:
         assert live.ready_overview(0) is None, "the page must not wait for a look at the store"
+    now[0] += 60
+    assert live.ready_overview(0) is None, "what is old is read anew"
 
 
 def test_what_is_new_is_ready_for_the_first_who_asks(ctx, run):
