@@ -33,23 +33,6 @@ _PLAIN = {"cache-control": "no-store", "content-encoding": "identity"}
 def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
     """Return the routes to hand to launch()."""
 
-    def read_anew(request: Request) -> Response:
-        after, with_money = _number(request, "after"), money.is_shown(ctx)
-        return _json_bytes(live.run_bytes(request.path_params["run_id"], after, with_money=with_money))
-
-    async def read_run(request: Request) -> Response:
-        # What all viewers of a run ask for: handed to a thread, the same bytes would cost twice as much.
-        run_id, after = request.path_params["run_id"], _number(request, "after")
-        ready = live.ready_bytes(run_id, after, with_money=money.is_shown(ctx))
-        return await run_in_threadpool(_guarded(read_anew), request) if ready is None else _json_bytes(ready)
-
-    def read_overview_anew(request: Request) -> Response:
-        return _json_bytes(live.overview_bytes(_number(request, "after"), with_money=money.is_shown(ctx)))
-
-    async def read_overview(request: Request) -> Response:
-        ready = live.ready_overview(_number(request, "after"), with_money=money.is_shown(ctx))
-        return await run_in_threadpool(_guarded(read_overview_anew), request) if ready is None else _json_bytes(ready)
-
     def read_list(request: Request) -> Response:
         offset, search = max(0, _number(request, "offset")), request.query_params.get("search", "")[:100]
         found = runs.list_runs(ctx, limit=PAGE_ROWS + 1, offset=offset, search=search)
@@ -79,12 +62,11 @@ def build_routes(ctx: Context, live: Live) -> list[BaseRoute]:
 
     return [
         Route("/health", _health, methods=["GET", "HEAD"]),
-        Route("/api/overview", read_overview),
         Route("/api/first-model", _guarded(read_first_model)),
         Route("/api/datasets", _guarded(read_datasets)),
         Route("/api/runs", _guarded(read_list)),
         Route("/api/compare", _guarded(lambda request: _json(ctx, summary.compare(ctx, _ids(request))))),
-        Route("/api/runs/{run_id}/live", read_run),
+        *_polled_routes(ctx, live),
         Route("/api/runs/{run_id}/samples/{step:int}", _guarded(read_samples)),
         Route("/api/runs/{run_id}/log/content", _guarded(read_log)),
         *_evaluation_routes(ctx),
@@ -136,6 +118,28 @@ def _export_routes(ctx: Context) -> list[BaseRoute]:
         Route("/api/exports/one", _guarded(read_export)),
         Route("/api/exports/{run_id}/files/{name}/content", _guarded(read_file)),
     ]
+
+
+def _polled_routes(ctx: Context, live: Live) -> list[BaseRoute]:
+    """Return what all viewers ask for again and again: handed to a thread, bytes that are ready would cost twice as much."""
+
+    def read_anew(request: Request) -> Response:
+        after, with_money = _number(request, "after"), money.is_shown(ctx)
+        return _json_bytes(live.run_bytes(request.path_params["run_id"], after, with_money=with_money))
+
+    async def read_run(request: Request) -> Response:
+        run_id, after = request.path_params["run_id"], _number(request, "after")
+        ready = live.ready_bytes(run_id, after, with_money=money.is_shown(ctx))
+        return await run_in_threadpool(_guarded(read_anew), request) if ready is None else _json_bytes(ready)
+
+    def read_overview_anew(request: Request) -> Response:
+        return _json_bytes(live.overview_bytes(_number(request, "after"), with_money=money.is_shown(ctx)))
+
+    async def read_overview(request: Request) -> Response:
+        ready = live.ready_overview(_number(request, "after"), with_money=money.is_shown(ctx))
+        return await run_in_threadpool(_guarded(read_overview_anew), request) if ready is None else _json_bytes(ready)
+
+    return [Route("/api/overview", read_overview), Route("/api/runs/{run_id}/live", read_run)]
 
 
 def _health(_: Request) -> Response:
