@@ -8,7 +8,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_nothing_is_lost_doubled_or_left_behind(tmp_path):
-    figures = run(tmp_path, seed=3, kills=len(TARGETS), steps=1200, every=150)
+    figures = run(tmp_path, seed=3, kills=len(TARGETS), steps=840, every=105)
     assert figures["wrong"] == []
     assert figures["kills"] == len(TARGETS)
     assert figures["most_workers_at_once"] == 1
