@@ -13,7 +13,8 @@ from codex_space.cli.opened import opened
 from codex_space.cli.runs import print_compared
 from codex_space.core.flat_config import import_flat
 from codex_space.core.presets import read_recipe_text
-from codex_space.core.recipe import TuningRecipe, parse_recipe, render_recipe
+from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.core.sweep import expand
 from codex_space.services import checks, cluster, forecast, portable, preflight, runs
 from codex_space.services.commands import command_line

@@ -8,9 +8,10 @@ from codex_space.core.errors import RecipeError
 from codex_space.core.hardware import Hardware
 from codex_space.core.memory import GIB, HEAD_TILES_CPU, TILES_IN_PLACE, Step, optimizer_bytes, peak_parts
 from codex_space.core.quants import Weights, room_bytes
-from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe
+from codex_space.core.recipe import PretrainRecipe
 from codex_space.core.sections import SAVES_IN_A_RUN
 from codex_space.core.shapes import Shape
+from codex_space.core.shared_recipe import BaseRecipe, TuningRecipe
 from codex_space.core.train_fields import train_fields
 
 SAFE_SHARE = 0.97

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from codex_space.core import durable
 from codex_space.core.errors import DataError
-from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe
+from codex_space.core.recipe import EvaluateRecipe
 from codex_space.core.sections import DatasetSection
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.data.formats import Format, Row, convert, format_of, require_kind, unpair
 from codex_space.data.sources import iter_keyed
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from codex_space.core import durable
 from codex_space.core.errors import GradeError, nearest
-from codex_space.core.recipe import BaseRecipe, EvaluateRecipe, TrainingRecipe
+from codex_space.core.recipe import EvaluateRecipe
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.grade import benchmarks
 from codex_space.grade.entry import ENTRIES, Entry
 from codex_space.grade.files import read_objects

@@ -9,7 +9,8 @@ from codex_space.core.events import current_events, iter_events
 from codex_space.core.licences import judge
 from codex_space.core.origin import Graded, Origin, Point, Score
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import BaseRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.core.sharing import last_part, share_recipe
 from codex_space.core.sources import Source
 from codex_space.grade import statistics

@@ -5,7 +5,8 @@ from typing import Any
 from codex_space.core import scrub
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.origin import Origin
-from codex_space.core.recipe import RewardRecipe, TrainingRecipe
+from codex_space.core.recipe import RewardRecipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.core.sharing import last_part
 from codex_space.hub import card_parts
 from codex_space.hub.card_parts import code, front_matter, plain

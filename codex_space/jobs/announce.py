@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import Settings
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.hub.client import Hub
 from codex_space.hub.registry import Entry, Holder, Registry, Snapshot, pack_events

@@ -11,7 +11,8 @@ from pathlib import Path
 from codex_space.core import sources
 from codex_space.core.errors import HubError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import BaseRecipe, TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.core.recipe import parse_recipe, render_recipe, validate
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.data.sources import fetch_key, is_hub_id
 from codex_space.hub import parents

@@ -18,8 +18,8 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import JobDir, Workspace, share_dir
-from codex_space.core.recipe import BaseRecipe, TrainingRecipe
 from codex_space.core.settings import read_settings
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.jobs import references, resume_point, shim
 from codex_space.jobs.process import Handle, adopt, read_identity
 

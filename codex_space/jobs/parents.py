@@ -8,7 +8,7 @@ from pathlib import Path
 from codex_space.core.errors import ModelError, RunError
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import BaseRecipe
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.hub import parents as on_hub
 from codex_space.hub.client import Hub
 from codex_space.hub.parents import Parent

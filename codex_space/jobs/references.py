@@ -8,17 +8,8 @@ from pathlib import Path
 from codex_space.core import durable, sources
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.paths import Workspace
-from codex_space.core.recipe import (
-    MEASURED,
-    BaseRecipe,
-    EvaluateRecipe,
-    ExportRecipe,
-    PretrainRecipe,
-    TrainingRecipe,
-    TuningRecipe,
-    parse_recipe,
-    validate,
-)
+from codex_space.core.recipe import MEASURED, EvaluateRecipe, ExportRecipe, PretrainRecipe, parse_recipe, validate
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe, TuningRecipe
 from codex_space.data.sources import is_hub_id
 from codex_space.grade import library
 from codex_space.store.runs import Run

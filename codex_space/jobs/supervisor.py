@@ -17,8 +17,9 @@ from typing import Any
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, RunError
 from codex_space.core.paths import JobDir, Workspace
-from codex_space.core.recipe import BaseRecipe, ExportRecipe, parse_recipe
+from codex_space.core.recipe import ExportRecipe, parse_recipe
 from codex_space.core.settings import ENDPOINT_KEY, Secret
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.jobs import ending, gpu, references
 from codex_space.jobs.graded import read_graded
 from codex_space.jobs.ingest import read_new_events

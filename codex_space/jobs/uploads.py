@@ -11,8 +11,9 @@ from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, WorkspaceError
 from codex_space.core.origin import Origin
 from codex_space.core.paths import MANIFEST, JobDir, Workspace
-from codex_space.core.recipe import BaseRecipe, ExportRecipe, TrainingRecipe, parse_recipe
+from codex_space.core.recipe import ExportRecipe, parse_recipe
 from codex_space.core.sections import HubSection
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.grade.origin import read_origin
 from codex_space.hub import parents

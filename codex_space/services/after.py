@@ -13,8 +13,9 @@ from codex_space.core import durable
 from codex_space.core.actor import Actor, May, acting
 from codex_space.core.errors import CodexError, HubBusyError, RunError
 from codex_space.core.export_tools import find_converter
-from codex_space.core.recipe import TrainingRecipe, parse_recipe, render_recipe, validate
+from codex_space.core.recipe import parse_recipe, render_recipe, validate
 from codex_space.core.sections import ExportSection
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.grade.library import PASS_RATE
 from codex_space.services import export_plan, runs
 from codex_space.services.context import Context

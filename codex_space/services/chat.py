@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from codex_space.core import durable
 from codex_space.core.errors import ModelError
 from codex_space.core.quants import ADAPTER
-from codex_space.core.recipe import WRITING_KINDS
+from codex_space.core.shared_recipe import WRITING_KINDS
 from codex_space.jobs import references
 from codex_space.jobs.launch import worker_environ
 from codex_space.jobs.process import identify

@@ -22,16 +22,10 @@ from codex_space.core.errors import (
 from codex_space.core.export_tools import require_converter
 from codex_space.core.hardware import list_hardware
 from codex_space.core.paths import share_dir
-from codex_space.core.recipe import (
-    BaseRecipe,
-    EvaluateRecipe,
-    ExportRecipe,
-    PretrainRecipe,
-    TrainingRecipe,
-    parse_recipe,
-)
+from codex_space.core.recipe import EvaluateRecipe, ExportRecipe, PretrainRecipe, parse_recipe
 from codex_space.core.sections import HubSection
 from codex_space.core.settings import Secret
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.core.sweep import expand
 from codex_space.data import catalog
 from codex_space.data.formats import require_kind

@@ -16,7 +16,8 @@ from codex_space.core import durable
 from codex_space.core.errors import RecipeError
 from codex_space.core.hardware import Hardware, find_hardware
 from codex_space.core.paths import Workspace, new_run_id
-from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.hub.parents import render
 from codex_space.jobs import references
 from codex_space.jobs.hf_start import prepare_here, recipe_elsewhere

@@ -12,9 +12,10 @@ from codex_space.core.architectures import read_architecture
 from codex_space.core.errors import HubError, ModelError
 from codex_space.core.estimate import Estimate, Rows
 from codex_space.core.hardware import Hardware, find_hardware, gpu_facts, list_hardware, make_cpu
-from codex_space.core.recipe import BaseRecipe, PretrainRecipe, TuningRecipe, parse_recipe
+from codex_space.core.recipe import PretrainRecipe, parse_recipe
 from codex_space.core.sections import DatasetSection
 from codex_space.core.shapes import Shape, read_shape, shipped_config, shipped_configs
+from codex_space.core.shared_recipe import BaseRecipe, TuningRecipe
 from codex_space.data import catalog, sources
 from codex_space.jobs import references
 from codex_space.services import models

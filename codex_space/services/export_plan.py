@@ -5,9 +5,10 @@ import shutil
 from codex_space.core.errors import CodexError, ModelError
 from codex_space.core.export_tools import CURE, FAMILIES, find_converter
 from codex_space.core.quants import Weights, room_bytes
-from codex_space.core.recipe import PretrainRecipe, TrainingRecipe, TuningRecipe
+from codex_space.core.recipe import PretrainRecipe
 from codex_space.core.sections import ExportSection, HubSection
 from codex_space.core.shapes import Shape
+from codex_space.core.shared_recipe import TrainingRecipe, TuningRecipe
 from codex_space.core.units import render_bytes
 from codex_space.services import estimate
 from codex_space.services.context import Context

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from codex_space.core.errors import CodexError, RecipeError
 from codex_space.core.estimate import Estimate
-from codex_space.core.recipe import BaseRecipe, parse_recipe, render_recipe
+from codex_space.core.recipe import parse_recipe, render_recipe
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.services import estimate, leaving, money, space
 from codex_space.services.checks import Check
 from codex_space.services.context import Context

@@ -7,7 +7,8 @@ from dataclasses import replace
 from codex_space.core import durable
 from codex_space.core.errors import CodexError, HubBusyError, HubError, HubNotFoundError, RunError
 from codex_space.core.paths import MANIFEST, JobDir
-from codex_space.core.recipe import BaseRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.hub import fetch, parents
 from codex_space.hub.client import Hub
 from codex_space.hub.fetch import FetchedRun

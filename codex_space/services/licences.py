@@ -6,7 +6,7 @@ from pathlib import Path
 from codex_space.core import sources
 from codex_space.core.errors import CodexError, HubBusyError
 from codex_space.core.licences import OTHER, Stated, Verdict, judge
-from codex_space.core.recipe import BaseRecipe
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.core.sharing import last_part
 from codex_space.core.sources import Source
 from codex_space.data.sources import is_hub_id

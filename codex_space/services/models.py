@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from codex_space.core.recipe import WRITING_KINDS
+from codex_space.core.shared_recipe import WRITING_KINDS
 from codex_space.hub.records import ModelHit
 from codex_space.services.context import Context
 from codex_space.store import runs as run_rows

@@ -7,8 +7,9 @@ import zipfile
 from pathlib import Path
 
 from codex_space.core.errors import CodexError, RecipeError
-from codex_space.core.recipe import TRL_COMMANDS, TuningRecipe, parse_recipe, render_recipe
+from codex_space.core.recipe import TRL_COMMANDS, parse_recipe, render_recipe
 from codex_space.core.scratch import Scratch
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.services import checks
 from codex_space.services.context import Context
 from codex_space.services.preflight import asked

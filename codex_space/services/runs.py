@@ -10,16 +10,9 @@ from typing import Any
 from codex_space.core import durable, scrub
 from codex_space.core.errors import RecipeError, RunError, TrainingError
 from codex_space.core.paths import JobDir, new_run_id
-from codex_space.core.recipe import (
-    BaseRecipe,
-    EvaluateRecipe,
-    ExportRecipe,
-    TrainingRecipe,
-    parse_recipe,
-    render_recipe,
-    validate,
-)
+from codex_space.core.recipe import EvaluateRecipe, ExportRecipe, parse_recipe, render_recipe, validate
 from codex_space.core.settings import Secret
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.core.yaml_text import parse_yaml
 from codex_space.jobs import parents, references, uploads
 from codex_space.jobs import resume_point as resume_points

@@ -6,7 +6,7 @@ import torch
 from transformers import TrainingArguments
 
 from codex_space.core.errors import RecipeError
-from codex_space.core.recipe import TrainingRecipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.work import models
 from codex_space.work.attempt import Attempt
 

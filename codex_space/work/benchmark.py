@@ -9,8 +9,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from codex_space.core.errors import CodexError
-from codex_space.core.recipe import TrainingRecipe
 from codex_space.core.sections import Asking
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.grade import extract, library
 from codex_space.grade.library import SAMPLES
 from codex_space.grade.protocol import CHAT_STOPS, Protocol, ask

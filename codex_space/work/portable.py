@@ -14,7 +14,8 @@ from huggingface_hub import snapshot_download
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import TRL_COMMANDS, TuningRecipe
+from codex_space.core.recipe import TRL_COMMANDS
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.work import models, portable_text, tuning
 from codex_space.work.attempt import Attempt
 from codex_space.work.checkpoint import is_for_resume

@@ -14,8 +14,8 @@ from transformers import (
     TrainingArguments,
 )
 
-from codex_space.core.recipe import TuningRecipe
 from codex_space.core.sections import SAVES_IN_A_RUN
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.work import adapters, arguments, tuning
 from codex_space.work.attempt import Attempt
 

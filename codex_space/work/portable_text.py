@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from codex_space.core.recipe import TuningRecipe
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.work.portable_plan import DATA, TEMPLATE, Plan
 
 YAML_FILE, SCRIPT = "trl.yaml", "train.py"

@@ -31,7 +31,7 @@ from transformers.utils import logging as transformers_logging
 from codex_space.core.errors import CodexError, DataError
 from codex_space.core.events import EventWriter
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import TuningRecipe
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.work import tuning
 from codex_space.work.attempt import Attempt, StopFlag, read_attempt
 from codex_space.work.failures import explain

@@ -23,8 +23,9 @@ from codex_space.core import estimate as estimates
 from codex_space.core.errors import CodexError, TrainingError
 from codex_space.core.hardware import Hardware, gpu_facts, make_cpu
 from codex_space.core.memory import GIB
-from codex_space.core.recipe import PretrainRecipe, TuningRecipe
+from codex_space.core.recipe import PretrainRecipe
 from codex_space.core.shapes import read_shape
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.work.attempt import Attempt
 from codex_space.work.failures import is_out_of_memory
 from codex_space.work.loop import Loop

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from codex_space.core.errors import RecipeError, TrainingError
 from codex_space.core.paths import JobDir
-from codex_space.core.recipe import BaseRecipe
+from codex_space.core.shared_recipe import BaseRecipe
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from transformers.trainer_utils import TrainOutput
 from codex_space.core import durable, sources
 from codex_space.core.errors import TrainingError
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import TrainingRecipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.grade.library import ASKED, PASS_RATE
 from codex_space.work import checkpoint, environment, probe, processes
 from codex_space.work.attempt import Attempt

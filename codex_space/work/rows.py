@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from codex_space.core import sources
-from codex_space.core.recipe import BaseRecipe
 from codex_space.core.settings import read_settings
+from codex_space.core.shared_recipe import BaseRecipe
 from codex_space.data.prepare import PREPARED, Prepared, prepare_rows
 from codex_space.data.sources import fetch_key, is_hub_id
 from codex_space.work.attempt import Attempt

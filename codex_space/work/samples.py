@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
 from codex_space.core import durable
 from codex_space.core.errors import CodexError
-from codex_space.core.recipe import TrainingRecipe
 from codex_space.core.sections import SamplesSection
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.data.prepare import Prepared
 from codex_space.grade.protocol import Asked, Protocol
 from codex_space.work import templates

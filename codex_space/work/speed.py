@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from codex_space.core.hardware import find_gpu
-from codex_space.core.recipe import TrainingRecipe
+from codex_space.core.shared_recipe import TrainingRecipe
 
 
 class Speed:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from codex_space.core.errors import RecipeError
 from codex_space.core.events import Event, current_events, iter_events
-from codex_space.core.recipe import BaseRecipe, TrainingRecipe
+from codex_space.core.shared_recipe import BaseRecipe, TrainingRecipe
 from codex_space.work.attempt import Attempt
 
 log = logging.getLogger(__name__)

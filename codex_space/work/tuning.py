@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from codex_space.core import sources
 from codex_space.core.errors import DataError, ModelError, RecipeError
-from codex_space.core.recipe import TuningRecipe
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.data.prepare import Prepared
 from codex_space.work import (
     adapters,

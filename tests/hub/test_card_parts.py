@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 from codex_space.core.licences import Stated, judge
 from codex_space.core.origin import Origin, Score
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.core.sources import Source
 from codex_space.hub.card_parts import block, code, plain

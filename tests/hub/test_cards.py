@@ -5,7 +5,8 @@ import yaml
 
 from codex_space.core.hub_names import looks_like_repo_id
 from codex_space.core.paths import MANIFEST
-from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.hub.cards import render_card
 from codex_space.hub.manifest import Manifest, parse_manifest

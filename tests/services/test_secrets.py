@@ -10,8 +10,9 @@ from codex_space.core import durable, scrub
 from codex_space.core.actor import Actor, May, acting
 from codex_space.core.errors import CodexError, HubError, RecipeError
 from codex_space.core.events import EventWriter
-from codex_space.core.recipe import TrainingRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.settings import read_settings
+from codex_space.core.shared_recipe import TrainingRecipe
 from codex_space.core.sharing import share_recipe
 from codex_space.hub.cards import render_card
 from codex_space.hub.manifest import Manifest

@@ -13,8 +13,8 @@ from trl import chat_template_utils
 from codex_space.core.architectures import read_architecture
 from codex_space.core.export_tools import find_converter
 from codex_space.core.presets import list_presets
-from codex_space.core.recipe import WRITING_KINDS
 from codex_space.core.shapes import shipped_config
+from codex_space.core.shared_recipe import WRITING_KINDS
 from codex_space.data.sources import stdlib_files
 from codex_space.work import export, models, vocabularies
 from tests.work.conftest import chat_rows, make_folder, pairs, text_rows

@@ -8,8 +8,9 @@ from codex_space.core.estimate import estimate
 from codex_space.core.hardware import find_hardware
 from codex_space.core.memory import GIB
 from codex_space.core.presets import Preset
-from codex_space.core.recipe import TuningRecipe, parse_recipe
+from codex_space.core.recipe import parse_recipe
 from codex_space.core.shapes import read_shape, shipped_config
+from codex_space.core.shared_recipe import TuningRecipe
 from codex_space.hub.records import Account
 from codex_space.services.first_model import FirstModel
 from codex_space.services.models import Machine
