@@ -66,7 +66,7 @@ class _Given:
         self.rows = packing.Stream(shards.Reader(train), self.length, 1)
 
     def model(self, seed: int = 1) -> Any:  # noqa: ANN401  # transformers'
-        from codex_space.work.models import build_fresh, quieten
+        from codex_space.work.fresh import build_fresh, quieten
 
         model = build_fresh(self.architecture, self.words, seed)
         quieten(model)

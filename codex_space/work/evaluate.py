@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from codex_space.core.errors import ModelError
 from codex_space.core.recipe import EvaluateRecipe
 from codex_space.core.sections import ModelSection
-from codex_space.work import measure, models, templates
+from codex_space.work import bases, measure, models, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.benchmark import Examination
 from codex_space.work.gguf_model import TOKENIZER, GgufModel
@@ -80,7 +80,7 @@ def _load(attempt: Attempt, section: ModelSection) -> tuple[PreTrainedModel, Pre
     source = (
         models.Source(attempt.references[ref], ref)
         if ref in attempt.references
-        else models.locate(attempt, section, merge=False)
+        else bases.locate(attempt, section, merge=False)
     )
     path = source.path
     dtype = models.choose_dtype(section, adapters=True)

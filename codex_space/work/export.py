@@ -28,7 +28,7 @@ from codex_space.core.recipe import ExportRecipe
 from codex_space.hub import ollama
 from codex_space.hub.card_parts import CURVES, render_curves
 from codex_space.hub.gguf_cards import CARD, render_gguf_card
-from codex_space.work import checkpoint, children, importance, merge, models, origin, reference, templates
+from codex_space.work import bases, checkpoint, children, importance, merge, models, origin, reference, templates
 from codex_space.work.attempt import Attempt
 from codex_space.work.gguf_model import TOKENIZER
 
@@ -142,7 +142,7 @@ def _locate(attempt: Attempt, recipe: ExportRecipe) -> tuple[str, str]:
     ref = recipe.model.model_name_or_path
     if ref in attempt.references:
         return attempt.references[ref], ref
-    found = models.locate(attempt, recipe.model, merge=False)
+    found = bases.locate(attempt, recipe.model, merge=False)
     return str(_local(attempt, found.path, found.revision)), found.reference
 
 

@@ -12,7 +12,7 @@ from codex_space.core.errors import DataError, ModelError, RecipeError, nearest
 from codex_space.core.paths import MANIFEST, Workspace
 from codex_space.core.recipe import PretrainRecipe
 from codex_space.data.prepare import Prepared
-from codex_space.work import benchmark, models, packing, processes, report, rows, samples, shards, tokenizer
+from codex_space.work import benchmark, fresh, models, packing, processes, report, rows, samples, shards, tokenizer
 from codex_space.work.attempt import Attempt
 from codex_space.work.loop_arguments import LoopArguments
 from codex_space.work.loop_text import Corpus, TextLoop
@@ -42,8 +42,8 @@ def run(attempt: Attempt) -> None:
         words = _load_tokenizer(attempt, recipe, prepared)
         train, held = _tokens(attempt, prepared, words)
     corpus = Corpus(_pack(train, recipe, arguments), recipe.block_size, train.key, held)
-    model = models.build_fresh(architecture, words, recipe.seed)
-    models.quieten(model)
+    model = fresh.build_fresh(architecture, words, recipe.seed)
+    fresh.quieten(model)
     log.info("%s parameters, %s tokens", f"{model.num_parameters():,}", f"{train.num_tokens:,}")
     is_shared = recipe.launch.config == "fsdp2"
     loop = TextLoop(attempt, model, words, corpus, arguments, shares_model=is_shared)

@@ -22,6 +22,7 @@ from codex_space.data.prepare import Prepared
 from codex_space.work import (
     adapters,
     arguments,
+    bases,
     benchmark,
     fsdp1,
     head_tiles,
@@ -189,7 +190,7 @@ def begin(attempt: Attempt, *, weights: bool = True) -> Start:
         prepared = rows.prepare(attempt)
     attempt.say("phase", phase="model", detail=f"loading {recipe.model.model_name_or_path}")
     with processes.main_first():
-        source = models.locate(attempt, recipe.model) if weights else models.locate_tokenizer(attempt, recipe.model)
+        source = bases.locate(attempt, recipe.model) if weights else bases.locate_tokenizer(attempt, recipe.model)
     tokenizer = models.load_tokenizer(source.path, source.revision)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # as TRL's stable trainers do; ORPO's would fail at the first batch

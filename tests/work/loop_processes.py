@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from codex_space.core.architectures import read_architecture
 from codex_space.core.paths import JobDir
-from codex_space.work import models, packing, processes, shards
+from codex_space.work import fresh, packing, processes, shards
 from codex_space.work.loop_arguments import LoopArguments
 from codex_space.work.loop_text import Corpus, TextLoop
 from codex_space.work.vocabularies import learn
@@ -35,7 +35,7 @@ def main(rows: Path, out: Path, batch: int, config: str = "ddp") -> None:
     attempt: Any = SimpleNamespace(job=JobDir(out.with_suffix(".job")))
     loop = TextLoop(
         attempt,
-        models.build_fresh(read_architecture("tiny"), words, 1),
+        fresh.build_fresh(read_architecture("tiny"), words, 1),
         words,
         corpus,
         train,

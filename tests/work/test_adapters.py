@@ -101,11 +101,11 @@ def test_new_tokens_train_their_embeddings_and_the_result_loads(make_job, kind, 
 
 def test_new_tokens_of_a_head_that_is_not_tied_are_trained_in_both_places(make_job, tmp_path):
     from codex_space.core.architectures import Architecture, read_architecture
-    from codex_space.work import models, tokenizer
+    from codex_space.work import fresh, models, tokenizer
 
     tokenizer.make_bytes(tmp_path / "untied")
     shape = Architecture("untied", {**read_architecture("tiny").fields, "tie_word_embeddings": False})
-    models.build_fresh(shape, models.load_tokenizer(str(tmp_path / "untied")), 1).save_pretrained(tmp_path / "untied")
+    fresh.build_fresh(shape, models.load_tokenizer(str(tmp_path / "untied")), 1).save_pretrained(tmp_path / "untied")
     model = {"model_name_or_path": str(tmp_path / "untied"), "added_tokens": ["<|extra|>"]}
     rows = [{**row, "prompt": f"<|extra|>{row['prompt']}", "chosen": f"{row['chosen']}<|extra|>"} for row in pairs(20)]
     job = make_job(recipe("dpo", model=model, train={"max_steps": 2}, checkpoints={"every_steps": 1}), rows)

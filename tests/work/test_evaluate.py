@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from codex_space.grade.protocol import Protocol
-from codex_space.work import models
+from codex_space.work import fresh, models
 from codex_space.work.generate import Generator, Prompt
 from tests.work.conftest import chat_rows, sft_recipe, wait_until, weights
 
@@ -18,7 +18,7 @@ ASKED = {"benchmarks": ["first-steps"], "limit": 3, "max_new_tokens": 8}
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tiny") / "base"
-    models.make_tiny(folder, seed=1)
+    fresh.make_tiny(folder, seed=1)
     return models.load_model(str(folder), dtype=torch.float32).eval(), models.load_tokenizer(str(folder))
 
 

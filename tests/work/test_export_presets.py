@@ -16,7 +16,7 @@ from codex_space.core.presets import list_presets
 from codex_space.core.shapes import shipped_config
 from codex_space.core.shared_recipe import WRITING_KINDS
 from codex_space.data.sources import stdlib_files
-from codex_space.work import export, models, vocabularies
+from codex_space.work import export, fresh, models, vocabularies
 from tests.work.conftest import chat_rows, make_folder, pairs, text_rows
 from tests.work.gguf_models import edit_json, make_model, make_tokenizer
 from tests.work.test_export import run_export
@@ -160,7 +160,7 @@ def test_what_a_shipped_recipe_tunes_becomes_a_file_that_is_its_model(base_of, t
 )
 def test_so_does_what_is_tuned_from_a_fresh_one(tmp_path, name):
     values = PRESETS[name]
-    models.make_tiny(tmp_path / "base", 3)
+    fresh.make_tiny(tmp_path / "base", 3)
     check_is_its_model(*run_export(tmp_path, tune(tmp_path, values, tmp_path / "base")))
 
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from codex_space.core.architectures import Architecture, list_architectures, read_architecture
 from codex_space.core.errors import RecipeError
 from codex_space.jobs.launch import worker_command, worker_environ
-from codex_space.work import loop_text, models, optimizers
+from codex_space.work import fresh, loop_text, optimizers
 from codex_space.work.loop_arguments import LoopArguments
 from codex_space.work.vocabularies import learn
 from tests.work import loop_processes
@@ -165,7 +165,7 @@ def test_a_small_copy_of_every_shape_comes_back_with_equal_logits(tmp_path, name
     }
     small |= {"intermediate_size": 256} | ({"head_dim": 16} if "head_dim" in full.fields else {})
     words = learn(["x"], 0)
-    model = models.build_fresh(Architecture(name, {**full.fields, **small}), words, 1).eval()
+    model = fresh.build_fresh(Architecture(name, {**full.fields, **small}), words, 1).eval()
     model.save_pretrained(tmp_path)
     again = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     ids = torch.arange(40)[None]

@@ -191,7 +191,7 @@ def on_the_hub(tmp_path, monkeypatch):
     """A model of the Hub that lies in the cache, without a chat template."""
     import huggingface_hub.constants
 
-    from codex_space.work.models import make_tiny
+    from codex_space.work.fresh import make_tiny
 
     commit = "c" * 40
     repo = tmp_path / "cache" / "models--ada--tiny"

@@ -10,7 +10,7 @@ import pytest
 
 from codex_space.core import sources
 from codex_space.core.sources import Source
-from codex_space.work import models
+from codex_space.work import fresh
 from tests.work.conftest import chat_rows, sft_recipe
 
 pytestmark = pytest.mark.slow
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def put_model(hub, tmp_path, licence):
     folder = tmp_path / "fresh"
-    models.make_tiny(folder, 1)
+    fresh.make_tiny(folder, 1)
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     return hub.state.put("models", "ada/base", {**files, "README.md": f"---\nlicense: {licence}\n---\n"})
 
