@@ -98,18 +98,7 @@ class Hub:
             info = self._api.model_info(repo_id, revision=revision)
             if info.gated:
                 self._api.auth_check(repo_id)
-        files = self.tree(repo_id, info.sha or "main")
-        return ModelInfo(
-            id=info.id,
-            sha=info.sha or "",
-            private=bool(info.private),
-            gated=bool(info.gated),
-            size_bytes=sum(file.size for file in files.values()),
-            num_parameters=info.safetensors.total if info.safetensors else None,
-            library=info.library_name or "",
-            downloads=info.downloads or 0,
-            has_safetensors=any(path.endswith(".safetensors") for path in files),
-        )
+        return ModelInfo(sha=info.sha or "", private=bool(info.private), gated=bool(info.gated))
 
     def search_models(self, text: str, limit: int = 20) -> list[ModelHit]:
         """Return the most downloaded text-generation models whose name holds `text`.

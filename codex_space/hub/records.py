@@ -29,15 +29,9 @@ class Account:
 class ModelInfo:
     """What is known of a model without downloading it."""
 
-    id: str
     sha: str
     private: bool
     gated: bool
-    size_bytes: int
-    num_parameters: int | None
-    library: str
-    downloads: int
-    has_safetensors: bool
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,9 @@ def list_types(ctx: Context, ref: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def list_exports(ctx: Context, limit: int = 50) -> list[dict[str, Any]]:
-    """Return exports, newest first, without their files."""
-    found = run_rows.list_runs(ctx.db, limit=limit, search="-export-")
+def list_exports(ctx: Context) -> list[dict[str, Any]]:
+    """Return the newest 50 exports, newest first, without their files."""
+    found = run_rows.list_runs(ctx.db, limit=50, search="-export-")
     return [_brief(run) for run in found if run.kind == "export"]
 
 

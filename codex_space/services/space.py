@@ -16,8 +16,6 @@ from codex_space.store.runs import ACTIVE
 FREE = "cpu-basic"
 ORIGIN = "CODEX_SPACE_ORIGIN"
 """Tells a copy where it takes updates from."""
-ASKED_SECRETS = ("HF_TOKEN", "CODEX_SPACE_PASSWORD")
-"""What a copy cannot do without: a token to keep checkpoints with, and a password where nobody signs in."""
 FREE_SLEEPS_AFTER_S = 48 * 3600.0
 MAX_SLEEP_S = 30 * 24 * 3600
 MAX_VALUE_CHARS = 10_000
@@ -43,13 +41,13 @@ def find_space(ctx: Context, space_id: str = "") -> str:
     return found
 
 
-def duplicate_link(ctx: Context, from_id: str = "") -> str:
+def duplicate_link(ctx: Context) -> str:
     """Return the Hub's own page on which a person makes a copy.
 
     Raises:
         WorkspaceError: As `find_space`.
     """
-    return f"{space_hub(ctx.settings).endpoint}/spaces/{find_space(ctx, from_id)}?duplicate=true"
+    return f"{space_hub(ctx.settings).endpoint}/spaces/{find_space(ctx)}?duplicate=true"
 
 
 def duplicate(  # noqa: PLR0913  # what a copy is made with, by keyword

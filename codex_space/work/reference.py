@@ -22,8 +22,6 @@ MESSAGES = (
     {"role": "assistant", "content": "def add(a, b):\n    return a + b"},
     {"role": "user", "content": "Now one that subtracts."},
 )
-SPREAD_FROM = 1.0
-"""Below this standard deviation of its logits a model is so undecided that a wrong file may still look close."""
 
 
 def choose_dtype(num_parameters: int, stored: torch.dtype) -> torch.dtype:
@@ -38,7 +36,7 @@ def write(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pa
     limit = min(MAX_TEXT_TOKENS, positions // 2)
     texts, logits = _logits(model, tokenizer, limit)
     chat = _chat(tokenizer)
-    ends = _end_ids(model, tokenizer, chat)
+    ends = _end_ids(tokenizer, chat)
     answers = [
         _answer(model, tokenizer(text)["input_ids"], min(ANSWER_TOKENS, positions // 4), ends) for text in PROMPTS
     ]
@@ -150,6 +148,6 @@ def _chat(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any] | None:
     }
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: dict[str, Any] | None) -> list[int]:
+def _end_ids(tokenizer: PreTrainedTokenizerBase, chat: dict[str, Any] | None) -> list[int]:
     """Return the tokens that a GGUF file ends at: the tokenizer's end token, and the template's."""
     return sorted({cast("int", tokenizer.eos_token_id), *([chat["stop_id"]] if chat else [])})

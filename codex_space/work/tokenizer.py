@@ -106,13 +106,13 @@ def make_bytes(folder: Path) -> None:
     _save_whole(learn([], 0), folder)
 
 
-def make_bpe(train: Path, folder: Path, *, vocab_size: int = 4096, max_bytes: int = 8_000_000) -> None:
-    """Learn a tokenizer from prepared rows and save it.
+def make_bpe(train: Path, folder: Path) -> None:
+    """Learn a tokenizer of 4,096 entries from prepared rows and save it.
 
     Raises:
         DataError: The rows hold nothing to learn.
     """
-    _save_whole(learn(sample_texts(train, max_bytes), vocab_size), folder)
+    _save_whole(learn(sample_texts(train, 8_000_000), 4096), folder)
 
 
 def read_texts(path: Path) -> Iterator[str]:

@@ -18,12 +18,9 @@ from codex_space.work.processes import tokenizing_on_all_threads
 EOS, PAD, UNKNOWN = "<|endoftext|>", "<|pad|>", "<unk>"
 CHAT_TOKENS = ["<|im_start|>", "<|im_end|>"]
 FIM_TOKENS = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
-TOOL_TOKENS = ["<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
 SPECIAL_TOKENS = [EOS, PAD, *CHAT_TOKENS, *FIM_TOKENS]
 NUM_BYTES = 256
-PRE_TOKENIZER = "qwen2"
-"""llama.cpp's name for the split below, which is Qwen2's (its tokenizer.json)."""
-_SPLIT = (
+_SPLIT = (  # Qwen2's (its tokenizer.json), which llama.cpp knows as qwen2
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _SPACE = "\u2581"

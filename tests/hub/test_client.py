@@ -16,6 +16,7 @@ from codex_space.core.errors import (
     HubNotFoundError,
 )
 from codex_space.hub.client import Hub, hourly
+from codex_space.hub.records import ModelInfo
 from tests.fakes.hub_fixture import RunningHub
 
 
@@ -85,10 +86,11 @@ def test_a_namespace_of_somebody_else_is_refused(hub: RunningHub) -> None:
         hub.client().check_writable("bob/mine", private=True)
 
 
-def test_model_info_knows_revision_and_size(hub: RunningHub) -> None:
+def test_model_info_knows_the_commit_and_asks_once(hub: RunningHub) -> None:
     sha = hub.state.put("models", "bob/base", {"model.safetensors": "w" * 500, "config.json": "{}"})
-    info = hub.client().model_info("bob/base")
-    assert (info.sha, info.size_bytes, info.has_safetensors, info.gated) == (sha, 502, True, False)
+    before = len(hub.state.requests)
+    assert hub.client().model_info("bob/base") == ModelInfo(sha, private=False, gated=False)
+    assert len(hub.state.requests) == before + 1
 
 
 @pytest.mark.parametrize("repo_id", ["bob/absent", "absent"])

@@ -458,19 +458,8 @@ def test_a_run_on_another_run_brings_that_ones_checkpoint_along(machine, hub, re
     gone.train(recipe=ROWS.replace("ada/base", f"'run:{OTHER_RUN_ID}{ref}'"), rows=False)
     push_rows_of(gone, {f"run:{OTHER_RUN_ID}{ref}": str(base)})
     gone.tell(1)
-    found = machine("found")
-    found.now += 1e6
-    found.look()
-    run = found.interruptions.go_on(RUN_ID)
+    found, _ = goes_on_elsewhere(machine, f"run:{OTHER_RUN_ID}{ref}", base)
     assert found.workspace.job(OTHER_RUN_ID).checkpoint_steps() == [10]
-    brought = found.workspace.job(OTHER_RUN_ID).checkpoint(10)
-    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
-        path.name: path.read_bytes() for path in base.iterdir()
-    }
-    recipe = parse_recipe(run.recipe)
-    assert not has_to_wait(found.db, found.workspace, run, recipe)
-    facts = launch_facts(recipe, found.workspace, found.workspace.job(RUN_ID), attempt=2)
-    assert facts["references"] == {f"run:{OTHER_RUN_ID}{ref}": str(brought)}
 
 
 @pytest.mark.parametrize("ref", ["", "@step-0"])
@@ -481,18 +470,7 @@ def test_a_pretraining_run_brings_its_tokenizer_along(machine, hub, ref):
     gone.train(recipe=PRETRAIN.replace("TOKENIZER", ref), rows=False)
     push_rows_of(gone, {ref: str(words)})
     gone.tell(1)
-    found = machine("found")
-    found.now += 1e6
-    found.look()
-    run = found.interruptions.go_on(RUN_ID)
-    brought = found.workspace.job(TOKENIZER_ID).checkpoint(0)
-    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
-        path.name: path.read_bytes() for path in words.iterdir()
-    }
-    recipe = parse_recipe(run.recipe)
-    assert not has_to_wait(found.db, found.workspace, run, recipe)
-    facts = launch_facts(recipe, found.workspace, found.workspace.job(RUN_ID), attempt=2)
-    assert facts["references"] == {ref: str(brought)}
+    found, brought = goes_on_elsewhere(machine, ref, words)
     push_rows_of(found, {ref: str(brought)})  # and from there to a third machine, though no row tells of the tokenizer
     assert parents.tokenizer_files(brought).keys() <= hub.state.files("datasets", "ada/model-rows", RUN_ID).keys()
 
@@ -606,6 +584,23 @@ def save(here, step):
     checkpoints.set_upload(here.db, RUN_ID, step, "queued")
     Uploader(here.db, here.workspace, here.ctx.hub, spool_budget_bytes=1 << 30).step(here.now)
     assert (durable.read_json(job.rows_upload) or {})["error"] == ""
+
+
+def goes_on_elsewhere(machine, ref, made):
+    """Let another machine take the run up, with all that it builds on; return that machine and the folder brought."""
+    found = machine("found")
+    found.now += 1e6
+    found.look()
+    run = found.interruptions.go_on(RUN_ID)
+    brought = found.workspace.job(made.parent.name).root / made.name
+    assert {path.name: path.read_bytes() for path in brought.iterdir()} == {
+        path.name: path.read_bytes() for path in made.iterdir()
+    }
+    recipe = parse_recipe(run.recipe)
+    assert not has_to_wait(found.db, found.workspace, run, recipe)
+    facts = launch_facts(recipe, found.workspace, found.workspace.job(RUN_ID), attempt=2)
+    assert facts["references"] == {ref: str(brought)}
+    return found, brought
 
 
 def learnt_tokenizer(here):
