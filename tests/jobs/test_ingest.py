@@ -182,21 +182,25 @@ def test_events_that_are_a_pipe_or_a_link_are_not_waited_for_or_followed(bench, 
     assert losses(bench, taken.run) == []
 
 
+def check_changes_nothing(bench, event, run, upload):
+    db = bench.db
+    job = bench.job(run)
+    checkpoints.add_checkpoint(db, run.id, 2, created_at=1, size_bytes=1, metrics={}, upload=upload)
+    with EventWriter(job.events) as events:
+        events.write(event["e"], 1.0, **{key: value for key, value in event.items() if key != "e"})
+    run = read_new_events(db, job, run, now=5.0, to_end=True)
+    assert run.verdict == ""
+    assert [row.upload for row in checkpoints.list_checkpoints(db, run.id)] == [upload]
+    assert evaluations.of_writer(db, run.id) == []
+
+
 @pytest.mark.parametrize("event", [
     {"e": "upload", "step": 2, "upload": "uploaded", "commit_id": "c" * 40},
     {"e": "end", "state": "succeeded", "reason": "trust me"},
     {"e": "evaluation", "step": 2, "benchmark": "mbpp", "state": "done", "num_samples": 1, "scores": []},
 ])  # fmt: skip
 def test_a_worker_of_this_machine_cannot_speak_for_an_owner(bench, event):
-    db, run = bench.db, bench.submit("ok", repo_id="ada/model")
-    job = bench.job(run)
-    checkpoints.add_checkpoint(db, run.id, 2, created_at=1, size_bytes=1, metrics={}, upload="queued")
-    with EventWriter(job.events) as events:
-        events.write(event["e"], 1.0, **{key: value for key, value in event.items() if key != "e"})
-    run = read_new_events(db, job, run, now=5.0, to_end=True)
-    assert run.verdict == ""
-    assert [row.upload for row in checkpoints.list_checkpoints(db, run.id)] == ["queued"]
-    assert evaluations.of_writer(db, run.id) == []
+    check_changes_nothing(bench, event, bench.submit("ok", repo_id="ada/model"), "queued")
 
 
 @pytest.mark.parametrize("event", [
@@ -211,15 +215,7 @@ def test_a_worker_of_this_machine_cannot_speak_for_an_owner(bench, event):
     {"e": "evaluation", "step": 2, "benchmark": "mbpp", "state": "done", "num_samples": "many", "scores": 3},
 ])  # fmt: skip
 def test_an_owner_in_a_job_that_speaks_nonsense_changes_nothing(bench, event):
-    db, run = bench.db, bench.submit("ok", repo_id="ada/model", place="hf-jobs")
-    job = bench.job(run)
-    checkpoints.add_checkpoint(db, run.id, 2, created_at=1, size_bytes=1, metrics={}, upload="none")
-    with EventWriter(job.events) as events:
-        events.write(event["e"], 1.0, **{key: value for key, value in event.items() if key != "e"})
-    run = read_new_events(db, job, run, now=5.0, to_end=True)
-    assert run.verdict == ""
-    assert [row.upload for row in checkpoints.list_checkpoints(db, run.id)] == ["none"]
-    assert evaluations.of_writer(db, run.id) == []
+    check_changes_nothing(bench, event, bench.submit("ok", repo_id="ada/model", place="hf-jobs"), "none")
 
 
 def test_the_scores_of_a_job_come_home(bench):

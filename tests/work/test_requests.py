@@ -26,21 +26,13 @@ def test_save_now_then_stop(make_job, processes):
     assert weights(job.dir.checkpoint(done["step"]))
 
 
-def test_a_terminated_worker_saves_and_ends_well(make_job, processes):
+@pytest.mark.parametrize(("after", "saves"), [("log", True), ("phase", False)])
+def test_a_terminated_worker_ends_well_and_saves_what_it_has_trained(make_job, processes, after, saves):
     job = make_job(LONG, chat_rows())
     processes.append(job.start())
-    wait_until(lambda: job.said("log"), "the first step")
+    wait_until(lambda: job.said(after), f"the first {after}")
     processes[0].send_signal(signal.SIGTERM)
     assert processes[0].wait(60) == 0
-    assert job.said("done")[0]["stopped"]
-    assert job.dir.checkpoint_steps()[-1] == job.said("done")[0]["step"]
-
-
-def test_a_worker_terminated_before_its_first_step_ends_well_with_nothing_saved(make_job, processes):
-    job = make_job(LONG, chat_rows())
-    processes.append(job.start())
-    wait_until(lambda: job.said("phase"), "the first phase")
-    processes[0].send_signal(signal.SIGTERM)
-    assert processes[0].wait(60) == 0
-    assert job.said("done")[0]["stopped"]
-    assert not job.dir.checkpoint_steps()
+    ended = job.said("done")[0]
+    assert ended["stopped"]
+    assert job.dir.checkpoint_steps()[-1:] == ([ended["step"]] if saves else [])
