@@ -78,7 +78,7 @@ def pass_rate(verdicts: Mapping[str, Sequence[bool]], k: int = 1, *, seed: int =
     return Score(value, bootstrap(scorer, len(each), seed=seed), len(each))
 
 
-def wilson(num_passed: int, num_tasks: int, level: float = LEVEL) -> Interval:
+def wilson(num_passed: int, num_tasks: int) -> Interval:
     """Return the score interval of a share (Wilson 1927): of a width above nought even at 0 % and 100 %.
 
     Raises:
@@ -86,7 +86,7 @@ def wilson(num_passed: int, num_tasks: int, level: float = LEVEL) -> Interval:
     """
     if not 0 <= num_passed <= num_tasks or num_tasks == 0:
         raise EvaluationError(f"{num_passed} of {num_tasks} is not a share")
-    z = NormalDist().inv_cdf(0.5 + level / 2)
+    z = NormalDist().inv_cdf(0.5 + LEVEL / 2)
     share, squeeze = num_passed / num_tasks, 1 + z * z / num_tasks
     centre = (share + z * z / (2 * num_tasks)) / squeeze
     half = z * math.sqrt(share * (1 - share) / num_tasks + z * z / (4 * num_tasks**2)) / squeeze
@@ -107,7 +107,6 @@ def bootstrap(
     *,
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
-    level: float = LEVEL,
     highest: float = 1.0,
 ) -> Interval | None:
     """Return the percentile interval (Efron 1979) of a score in 0..`highest` over rows drawn anew, or None if it never moves.
@@ -126,7 +125,7 @@ def bootstrap(
     if found[0] == found[-1]:
         return None
     shift = score(rows) - math.fsum(found) / num_resamples
-    tail = (1 - level) / 2
+    tail = (1 - LEVEL) / 2
     low, high = (found[round(share * (num_resamples - 1))] + shift for share in (tail, 1 - tail))
     return Interval(max(0.0, low), min(highest, high), "bootstrap")
 
