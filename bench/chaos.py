@@ -270,12 +270,13 @@ class _Disturbed:
         ]
 
     def workers(self) -> list[int]:
-        found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
+        """Return the workers; what one of them starts bears its command line for the moment before it runs another program."""
+        found = {}
+        for process in psutil.process_iter(["cmdline", "ppid"]):
             line = process.info["cmdline"] or []
             if "codex_space.work" in line and str(self.root) in line[-1] and not any("shim" in c for c in line):
-                found.append(process.pid)
-        return found
+                found[process.pid] = process.info["ppid"]
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def attempts(self) -> list[int]:
         job = self.ctx.workspace.job(self.run_id)
