@@ -228,7 +228,9 @@ def test_a_run_of_two_processes_stops_resumes_and_ends_as_one(tmp_path, config):
         expected = dict(alone.curve(name))
         found = dict(both.curve(name))
         assert expected.keys() <= found.keys()
-        assert [found[step] for step in expected] == pytest.approx(list(expected.values()), abs=1e-5), name
+        # a gradient of norm 36 is known to 4e-6 in 32 bits: there 1e-5 is asked of its seventh figure, not of its size
+        known = pytest.approx(list(expected.values()), rel=1e-6, abs=1e-5)
+        assert [found[step] for step in expected] == known, name
     assert len(both.said("attempt")) == 2
     assert [path.name for path in both.dir.checkpoint(8).glob("*.safetensors")] == ["model.safetensors"]
     ones, twos = (load_file(job.dir.checkpoint(8) / "model.safetensors") for job in (alone, both))
