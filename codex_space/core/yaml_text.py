@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -10,20 +11,55 @@ from codex_space.core.errors import RecipeError
 
 LONGEST_KEPT = 20_000
 """Characters of a text that is remembered."""
+MAX_VALUES = 100_000
 
 
-class _Loader(yaml.SafeLoader):
+class _TooManyError(yaml.YAMLError):
+    """A text of a few lines can stand for more values than any memory holds: each alias (*name) repeats all that it names."""
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """YAML that, with its aliases written out, stays within MAX_VALUES."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        sizes = self.__dict__.setdefault("sizes", dict[int, int]())  # of whole nodes, all of which the tree keeps alive
+        if is_alias and id(node) not in sizes:
+            raise _TooManyError("a value in it holds itself, without end")
+        if node is not None and not is_alias:
+            parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+            flat = (one for part in parts for one in (part if isinstance(part, tuple) else (part,)))
+            sizes[id(node)] = 1 + sum(sizes.get(id(one), 1) for one in flat)
+        if node is not None and sizes[id(node)] > MAX_VALUES:
+            raise _TooManyError(f"it stands for more than {MAX_VALUES:,} values")
+        return node
+
+
+class _Loader(_BoundedLoader):
     """YAML that refuses a key given twice (the second would win in silence)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
+        twice = next((key for key, times in Counter(keys).items() if times > 1), None)
         if twice is not None:
             line = node.start_mark.line + 1 if node.start_mark else 1
             raise RecipeError(
                 f"the key {twice!r} is given twice", where=f"recipe line {line}", cure="Keep one of them."
             )
         return super().construct_mapping(node, deep)
+
+
+def load_bounded(text: str) -> Any:  # noqa: ANN401  # any YAML value
+    """Return what a YAML text holds that anybody may have written.
+
+    Raises:
+        yaml.YAMLError: Not YAML, nested too deeply, a date that is none, or its aliases make too much of it.
+    """
+    try:
+        return yaml.load(text, Loader=_BoundedLoader)  # noqa: S506  # a SafeLoader
+    except (RecursionError, ValueError) as error:
+        raise yaml.YAMLError(str(error)) from error
 
 
 def _read(text: str) -> Any:  # noqa: ANN401  # any YAML value
@@ -45,12 +81,17 @@ def parse_yaml(text: str, where: str = "recipe") -> dict[str, Any]:
     try:
         # one look at the Train tab reads the same text a dozen times
         values = copy.deepcopy((_read_again if len(text) <= LONGEST_KEPT else _read)(text))
+    except _TooManyError as error:
+        raise RecipeError(f"the text is too long: {error}", where=where, cure="A recipe fits on a page.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"{where} line {mark.line + 1}" if mark else where
         raise RecipeError(f"this is not YAML: {getattr(error, 'problem', error)}", where=line) from error
     except RecursionError as error:
         raise RecipeError("the YAML is nested too deeply", where=where) from error
+    except ValueError as error:
+        cure = "Put text that looks like a date in quotes."
+        raise RecipeError(f"the YAML holds a date or number that is none: {error}", where=where, cure=cure) from error
     if not isinstance(values, dict):
         raise RecipeError("a recipe is a mapping that starts with `kind:`", where=where, cure="See configs/recipes.")
     return {str(key): value for key, value in values.items()}
@@ -66,7 +107,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if not found or not path.strip():
         raise RecipeError(f"{override!r} is not key=value", cure="Write it like train.learning_rate=1e-4.")
     try:
-        value = yaml.safe_load(text)
+        value = load_bounded(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"the value of {path} is not YAML", where=override) from error
     here: Any = values

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from codex_space.core.errors import DataError, HubNotFoundError, WorkspaceError
+from codex_space.core.yaml_text import load_bounded
 from codex_space.hub.client import Hub
 
 _DATA_FILE = re.compile(r".+\.(parquet|jsonl|json|csv|jsonl\.gz|json\.gz|csv\.gz)")
@@ -119,7 +120,7 @@ def _configs(readme: str, where: str) -> list[dict[str, Any]]:
     if not match:
         return []
     try:
-        front = yaml.safe_load(match[1])
+        front = load_bounded(match[1])
     except yaml.YAMLError as error:
         raise DataError("the dataset's README front matter is not YAML", where=where) from error
     configs = front.get("configs") if isinstance(front, dict) else None

@@ -9,6 +9,7 @@ import yaml
 from codex_space.core.errors import CodexError, HubBusyError
 from codex_space.core.licences import OTHER
 from codex_space.core.sources import Source
+from codex_space.core.yaml_text import load_bounded
 from codex_space.hub.client import Hub
 from codex_space.hub.records import RepoType
 
@@ -58,7 +59,7 @@ def parse_licence(card: str) -> tuple[str, str]:
 def _front(card: str) -> dict[str, Any]:
     match = re.match(r"\s*---\r?\n(.*?)\r?\n---", card[:MAX_CARD_CHARS], re.DOTALL)
     try:
-        front: Any = yaml.safe_load(match[1]) if match else None
-    except (yaml.YAMLError, RecursionError, ValueError):
+        front: Any = load_bounded(match[1]) if match else None
+    except yaml.YAMLError:
         return {}
     return front if isinstance(front, dict) else {}

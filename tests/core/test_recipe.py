@@ -121,10 +121,24 @@ def test_every_shipped_recipe_parses_and_has_a_title(preset):
         ("x" * 200_001, "longer than"),
         ("[" * 5000, "recipe"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
+        (GOOD.replace("{learning_rate: 1e-4", "&a {lr_scheduler_kwargs: *a"), "holds itself"),
+        (GOOD.replace("codex-lora", "2026-99-99"), "a date or number that is none"),
+        (GOOD.replace("codex-lora", "9" * 5000), "a date or number that is none"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_name(text, said):
     assert said in refusal(text)
+
+
+@pytest.mark.parametrize("first", ["[1]", "{k: 1}"])
+def test_a_few_lines_that_stand_for_a_million_values_are_refused_and_a_plain_alias_is_not(first):
+    repeat = "[{}]" if first == "[1]" else "{{<<: [{}]}}"  # merging copies what lists only name
+    lines = [f"a0: &a0 {first}"]
+    lines += [f"a{n}: &a{n} {repeat.format(', '.join([f'*a{n - 1}'] * 10))}" for n in range(1, 7)]
+    with pytest.raises(RecipeError, match="stands for more than 100,000 values"):
+        parse_yaml("\n".join(lines))
+    assert len(parse_yaml("\n".join(lines[:3]))) == 3
+    assert parse_yaml("a: &a {b: 1}\nc: {<<: *a, d: *a}") == {"a": {"b": 1}, "c": {"b": 1, "d": {"b": 1}}}
 
 
 @pytest.mark.parametrize("override", ["novalue", "=3", "name.deeper.x=1", "datasets.7.path=x"])

@@ -185,9 +185,13 @@ def test_spans_and_blocks_hold_what_they_are_given():
     assert plain("eval_loss (2.13+cpu) _i_ a_") == "eval_loss (2.13+cpu) \\_i\\_ a\\_"
 
 
+GROWS = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 7))
+
+
 @pytest.mark.parametrize(
     ("card", "said"),
     [
+        (f"---\nlicense: mit\na0: &a0 [1]\n{GROWS}---\n", ("", "")),
         ("---\nlicense: MIT\n---\n# x", ("mit", "")),
         ("---\nlicense: other\nlicense_name: Qwen Research\n---\n", ("other", "Qwen Research")),
         ("---\nlicense: [mit, apache-2.0]\n---\n", ("other", "mit, apache-2.0")),

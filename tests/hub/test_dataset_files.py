@@ -89,7 +89,7 @@ def test_several_configurations_and_none_chosen_is_said() -> None:
         choose(FILES, readme=readme)
 
 
-@pytest.mark.parametrize("front", ["configs: [", "a: [1, 2\n]b", "configs: {x: &a"])
+@pytest.mark.parametrize("front", ["configs: [", "a: [1, 2\n]b", "configs: {x: &a", "a: 2026-99-99", "[" * 5000])
 def test_a_readme_that_is_not_yaml_is_said(front: str) -> None:
     with pytest.raises(DataError, match="not YAML"):
         choose(["train.jsonl"], readme=f"---\n{front}\n---\n")

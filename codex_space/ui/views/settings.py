@@ -13,7 +13,7 @@ from pydantic_core import PydanticUndefined
 from codex_space.core.errors import RecipeError
 from codex_space.core.recipe import KINDS
 from codex_space.core.train_fields import train_fields
-from codex_space.core.yaml_text import parse_yaml
+from codex_space.core.yaml_text import load_bounded, parse_yaml
 from codex_space.ui.views.form import dump, put
 
 LEFT_OUT = frozenset({"schema", "kind", "datasets", "train"})
@@ -52,7 +52,7 @@ def put_setting(text: str, path: str, typed: str) -> str:
     """
     values = parse_yaml(text)
     try:
-        value = yaml.safe_load(typed) if typed.strip() else None
+        value = load_bounded(typed) if typed.strip() else None
     except yaml.YAMLError as error:
         raise RecipeError(
             f"{typed!r} is not YAML", where=path, cure="Put text with special signs in quotes."
