@@ -138,6 +138,9 @@ def fetch_checkpoint(hub: Hub, repo_id: str, remote: RemoteCheckpoint, target: P
     staging = target.with_name(f".{target.name}.fetch")
     wanted = remote.wanted
     facts = remote.manifest.files
+    for name, path in wanted.items():  # a manifest may say little of a file that would fill the disk
+        if path in remote.files and remote.files[path].size != facts[name].size:
+            raise HubError(f"{path} is not the file that was saved", where=repo_id, cure="Use another checkpoint.")
     _require_space(staging.parent, sum(facts[name].size for name in wanted))
     staging.mkdir(parents=True, exist_ok=True)
     with held(staging) as is_free:

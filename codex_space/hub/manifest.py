@@ -59,7 +59,7 @@ def parse_manifest(text: str, where: str) -> Manifest:
             resume_files=tuple(str(name) for name in value.get("resume_files", [])),
             files={name: fact for name, fact in files.items() if name != MANIFEST},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise HubError(
             f"{MANIFEST} is not a manifest ({error})", where=where, cure="Use another checkpoint."
         ) from error
@@ -137,5 +137,5 @@ def differences(wanted: Mapping[str, LocalFile], remote: Mapping[str, RemoteFile
 
 def _is_plain(name: str) -> bool:
     path = PurePosixPath(name)
-    safe = not path.is_absolute() and "\\" not in name and "\0" not in name and str(path) == name
+    safe = not path.is_absolute() and "\\" not in name and name.isprintable() and str(path) == name
     return safe and not any(part in {"", ".", ".."} or part.startswith(".") for part in path.parts)

@@ -98,13 +98,17 @@ def fetch_tokenizers(hub: Hub, workspace: Workspace, repo_id: str, run_id: str, 
     """Download the tokenizers beside a run's rows to where their runs would have them, but none of the `known` runs.
 
     Raises:
-        HubError: One is not what its manifest says.
+        HubError: One is not what its manifest says, or there are more than any run uses.
         RunError: A run id is none.
         WorkspaceError: Not enough disk space.
     """
     source, commit = rows_repo(repo_id), find_beside(hub, repo_id, run_id)
     files = hub.tree(source, commit, "dataset") if commit else {}
-    for found in filter(None, map(_TOKENIZER.fullmatch, sorted(files))):
+    there = [found for path in sorted(files) if (found := _TOKENIZER.fullmatch(path))]
+    if len(there) > MAX_PARENTS:
+        what = f"more than {MAX_PARENTS} tokenizers lie beside the rows of {run_id}"
+        raise HubError(what, where=source, cure="Submit the run again.")
+    for found in there:
         target = workspace.job(found[2]).checkpoint(int(found[3]))
         if found[2] not in known and not (target / MANIFEST).is_file():
             _fetch_tokenizer(hub, source, str(commit), files, found, target)

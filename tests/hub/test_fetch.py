@@ -100,6 +100,34 @@ def test_a_file_that_is_not_the_saved_one_is_refused(hub: RunningHub, workspace:
     assert workspace.job(RUN_ID).checkpoint_steps() == []
 
 
+def test_a_file_larger_than_its_manifest_says_is_not_downloaded(
+    hub: RunningHub, workspace: Workspace, tmp_path
+) -> None:
+    commit = push(hub, write_checkpoint(tmp_path / "step-10", 10))
+    tree = hub.repo(REPO)["commits"][commit]["tree"]
+    tree["adapter_model.safetensors"] = {**hub.state.keep(b"x" * 100_000), "lfs": True}
+    with pytest.raises(HubError, match=r"adapter_model\.safetensors is not the file that was saved"):
+        fetch_run(hub.client(), REPO, workspace)
+    assert hub.asked("adapter_model", "GET") == hub.asked("adapter_model", "HEAD") == []
+    assert not list(workspace.job(RUN_ID).root.glob(".*fetch"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"step": 10', '"step": Infinity'), ('"size": 2000', '"size": 1e999'), ('"metrics": {', '"metrics": {"a": 1' + "0" * 400 + ", "), ('"metrics": ', '"deep": ' + "[" * 100_000 + ', "metrics": ')]
+)  # fmt: skip
+def test_a_manifest_of_numbers_that_are_none_is_refused(
+    hub: RunningHub, workspace: Workspace, tmp_path, old, new
+) -> None:
+    folder = write_checkpoint(tmp_path / "step-10", 10)
+    commit = push(hub, folder)
+    text = (folder / MANIFEST).read_text()
+    assert old in text
+    hub.repo(REPO)["commits"][commit]["tree"][MANIFEST] = hub.state.keep(text.replace(old, new).encode())
+    with pytest.raises(HubError, match="is not a manifest"):
+        fetch_run(hub.client(), REPO, workspace)
+    assert list(workspace.runs.iterdir()) == []
+
+
 def test_a_checkpoint_that_is_here_already_is_not_downloaded(hub, workspace: Workspace, tmp_path) -> None:
     push(hub, write_checkpoint(tmp_path / "step-10", 10))
     fetch_run(hub.client(), REPO, workspace)
@@ -108,7 +136,9 @@ def test_a_checkpoint_that_is_here_already_is_not_downloaded(hub, workspace: Wor
     assert hub.asked("adapter_model", "GET") == []
 
 
-@pytest.mark.parametrize("name", ["../../evil.py", "/tmp/evil", "..\\evil", "a/../../b", ".bashrc", "x//y", "./x"])
+@pytest.mark.parametrize(
+    "name", ["../../evil.py", "/tmp/evil", "..\\evil", "a/../../b", ".bashrc", "x//y", "./x", "a\nb", "\ud800"]
+)
 def test_a_hostile_manifest_writes_nothing(hub: RunningHub, workspace: Workspace, tmp_path, name: str) -> None:
     folder = write_checkpoint(tmp_path / "step-10", 10)
     commit = push(hub, folder)

@@ -132,6 +132,17 @@ def test_a_tokenizer_that_is_none_or_another_is_not_taken(hub, workspace, tmp_pa
     assert not list(workspace.runs.glob("*/checkpoint-*"))
 
 
+def test_more_tokenizers_than_any_run_uses_are_not_fetched(hub, workspace, tmp_path, rows):
+    beside = {}
+    for number in range(parents.MAX_PARENTS + 1):
+        run_id = f"{TOKENIZER_ID[:-2]}{number:02d}"
+        beside |= parents.tokenizer_files(write_tokenizer(tmp_path / run_id, run_id))
+    push(hub, rows, beside)
+    with pytest.raises(HubError, match="more than 16 tokenizers"):
+        parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID)
+    assert not list(workspace.runs.iterdir())
+
+
 def test_where_no_rows_were_kept_there_is_nothing_to_fetch(hub, workspace):
     parents.fetch_tokenizers(hub.client(), workspace, REPO, RUN_ID)
     assert parents.read_parents(hub.client(), REPO, RUN_ID) == []
