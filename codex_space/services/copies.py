@@ -64,7 +64,7 @@ class Copies:
         if not self._folder.is_dir():  # a bucket that is not mounted: made here, it would be a folder of the container
             raise WorkspaceError("this folder is not there", where=str(self._folder), cure="Mount the bucket there.")
         name = f"{_PREFIX}{datetime.fromtimestamp(now, UTC):%Y%m%d-%H%M%S}{_SUFFIX}"
-        for half in self._folder.glob(f".{_PREFIX}*{_SUFFIX}.part"):  # of a process that was killed
+        for half in self._folder.glob(f".{_PREFIX}*{_SUFFIX}.*part"):  # of a process that was killed
             half.unlink(missing_ok=True)
         told = backup.backup(self._ctx, self._folder / name)
         for old in sorted(self._folder.glob(f"{_PREFIX}*{_SUFFIX}"))[:-KEPT]:

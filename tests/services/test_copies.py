@@ -102,7 +102,8 @@ def test_one_that_fails_half_way_leaves_the_older_ones_and_no_half(ctx, bucket, 
     assert names(bucket) == before
     assert "No space left" in copies.status_of(ctx)["error"]
     assert copies.status_of(ctx)["file"].endswith(before[0])
-    (bucket / ".codex_space-20200101-000000.tar.zst.part").write_text("of a killed process")
+    for half in ("tar.zst.part", "tar.zst.0a1b2c3d.part"):  # of a killed process, of an older version and of this one
+        (bucket / f".codex_space-20200101-000000.{half}").write_text("half")
     (bucket / "a-file-of-mine.tar.zst").write_text("mine")
     copier.step(NOW + 2 * EVERY_S)
     assert len(names(bucket)) == 3
