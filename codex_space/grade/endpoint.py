@@ -3,7 +3,8 @@
 Covered: answers are bounded in size and time, redirects are not followed, and the key goes to that address only: not to a
 file, a log or an error, even where the server repeats it. What is worth another try (429, 5xx, no connection, no JSON)
 gets one, after what the server or a growing pause asks for. With `public_only` nothing but TLS to a public address is
-spoken, and that address is looked up once (`core.addresses`).
+spoken, and that address is looked up once (`core.addresses`). Not covered: headers without end hold a request until the
+evaluation is stopped.
 """
 
 import functools
@@ -213,7 +214,7 @@ def _answer(  # noqa: PLR0913  # one request
     body |= {"messages": [{"role": "user", "content": asked.text}]} if endpoint.chat else {"prompt": asked.text}
     for attempt in range(TRIES):
         try:
-            return _told(endpoint, _text_of(post(body), chat=endpoint.chat))
+            return _told(endpoint, _text_of(endpoint, post(body)))
         except _BusyError as error:
             if attempt + 1 == TRIES or ended.is_set():
                 what = f"no answer in {TRIES} tries; the last: {_told(endpoint, str(error))}"
@@ -243,7 +244,7 @@ def _post(client: "httpx2.Client", endpoint: Endpoint, target: Target, body: dic
     except httpx2.HTTPError as error:
         raise _BusyError(f"{type(error).__name__}: {error}") from None
     if status == 429 or status >= 500:
-        raise _BusyError(f"{status} {_message(content)}", float(pause) if _SECONDS.fullmatch(pause) else 0.0)
+        raise _BusyError(f"{status} {_message(endpoint, content)}", float(pause) if _SECONDS.fullmatch(pause) else 0.0)
     if 300 <= status < 400:
         raise EvaluationError(
             f"the server answers {status}, another address",
@@ -252,18 +253,17 @@ def _post(client: "httpx2.Client", endpoint: Endpoint, target: Target, body: dic
         )
     if status >= 400:
         cure = "Check the key." if status in {401, 403} else "Check address, model and mode."
-        raise EvaluationError(
-            _told(endpoint, f"the server answers {status} {_message(content)}"), where=endpoint.url, cure=cure
-        )
+        what = f"the server answers {status} {_message(endpoint, content)}"
+        raise EvaluationError(what, where=endpoint.url, cure=cure)
     return bytes(content)
 
 
-def _text_of(content: bytes, *, chat: bool) -> str:
+def _text_of(endpoint: Endpoint, content: bytes) -> str:
     try:
         choice = json.loads(content)["choices"][0]
-        text = choice["message"]["content"] if chat else choice["text"]
+        text = choice["message"]["content"] if endpoint.chat else choice["text"]
     except (ValueError, RecursionError, LookupError, TypeError):
-        raise _BusyError(f"no completion is in what it sent ({_message(content)})") from None
+        raise _BusyError(f"no completion is in what it sent ({_message(endpoint, content)})") from None
     if text is None:
         return ""  # a model that only thought, or was cut off before it wrote
     if not isinstance(text, str):
@@ -288,8 +288,9 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and " " not in text
 
 
-def _message(content: bytes | bytearray) -> str:
-    return re.sub(r"\s+", " ", content[: 4 * _TOLD_CHARS].decode("utf-8", "replace")).strip()[:_TOLD_CHARS]
+def _message(endpoint: Endpoint, content: bytes | bytearray) -> str:
+    text = _told(endpoint, content.decode("utf-8", "replace"))  # before it is cut, which would leave a part of the key
+    return re.sub(r"\s+", " ", text[: 4 * _TOLD_CHARS]).strip()[:_TOLD_CHARS]
 
 
 def _told(endpoint: Endpoint, text: str) -> str:

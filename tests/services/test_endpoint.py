@@ -118,6 +118,7 @@ def test_what_is_worth_another_try_gets_one(ask, server, fault, pause):
         (send(500, f"boom {KEY}"), r"no answer in 6 tries; the last: 500 boom \*\*\*\*"),
         (send(200, f'{{"you sent": "{KEY}"}}'), r"no completion is in what it sent .*\*\*\*\*"),
         (send(401, f"bad key {KEY}"), r"answers 401 bad key \*\*\*\*. Check the key"),
+        (send(401, "x" * 190 + KEY), r"x\*\*\*\*. Check the key"),  # longer than what is told of it
         (send(404, '{"error": "no model"}'), "answers 404 .*no model"),
         (send(302, "", Location="http://127.0.0.1:1/"), "answers 302, another address"),
         (endless, "larger than 4 MiB"),
@@ -128,7 +129,7 @@ def test_a_server_that_will_not_answer_is_one_sentence(ask, server, fault, told)
     server.always = fault
     with pytest.raises(EvaluationError, match=told) as raised:
         ask()
-    assert KEY not in str(raised.value)
+    assert KEY[:5] not in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
