@@ -72,15 +72,19 @@ def fetch_run(hub: Hub, repo_id: str, workspace: Workspace, step: int | None = N
     The checkpoint folder appears only when every byte is proven; a repeated call uses what is there.
 
     Raises:
-        HubNotFoundError: No repository, or no checkpoint of ours that can be resumed.
-        HubError: A downloaded file is not the one the manifest names.
+        HubNotFoundError: No repository, or no checkpoint of ours that can be resumed: a caller may begin anew then.
+        HubError: A file of the checkpoint is gone, or is not the one the manifest names.
         WorkspaceError: Not enough disk space.
     """
     found = find_checkpoint(hub, repo_id, step, run_id=run_id)
     job = workspace.job(found.manifest.run_id)
     job.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    recipe_text = hub.read_text(repo_id, RECIPE, found.commit_id)
-    fetch_checkpoint(hub, repo_id, found, job.checkpoint(found.manifest.step))
+    try:
+        recipe_text = hub.read_text(repo_id, RECIPE, found.commit_id)
+        fetch_checkpoint(hub, repo_id, found, job.checkpoint(found.manifest.step))
+    except HubNotFoundError as error:  # no reason to throw away what is trained
+        what = f"a file of step {found.manifest.step} is gone from the Hub ({error.what})"
+        raise HubError(what, where=repo_id, cure="Put it back there, or go on from another step.") from error
     num_row_files = fetch_rows(hub, repo_id, found.manifest.run_id, job.rows)
     if not job.recipe.is_file():  # the run's own, where it is still here, has its full paths
         durable.write_text(job.recipe, recipe_text)

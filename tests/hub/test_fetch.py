@@ -100,6 +100,15 @@ def test_a_file_that_is_not_the_saved_one_is_refused(hub: RunningHub, workspace:
     assert workspace.job(RUN_ID).checkpoint_steps() == []
 
 
+def test_a_checkpoint_with_a_file_gone_is_not_taken_for_none(hub: RunningHub, workspace: Workspace, tmp_path) -> None:
+    commit = push(hub, write_checkpoint(tmp_path / "step-10", 10))
+    del hub.repo(REPO)["commits"][commit]["tree"]["adapter_model.safetensors"]
+    with pytest.raises(HubError, match="a file of step 10 is gone") as caught:
+        fetch_run(hub.client(), REPO, workspace)
+    assert not isinstance(caught.value, HubNotFoundError), "the run would begin anew"
+    assert workspace.job(RUN_ID).checkpoint_steps() == []
+
+
 def test_a_file_larger_than_its_manifest_says_is_not_downloaded(
     hub: RunningHub, workspace: Workspace, tmp_path
 ) -> None:

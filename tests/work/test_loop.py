@@ -228,7 +228,7 @@ def test_a_run_of_two_processes_stops_resumes_and_ends_as_one(tmp_path, config):
         expected = dict(alone.curve(name))
         found = dict(both.curve(name))
         assert expected.keys() <= found.keys()
-        # a gradient of norm 36 is known to 4e-6 in 32 bits: there 1e-5 is asked of its seventh figure, not of its size
+        # a millionth of a gradient's norm: at 36 an absolute 1e-5 is less than three roundings in 32 bits
         known = pytest.approx(list(expected.values()), rel=1e-6, abs=1e-5)
         assert [found[step] for step in expected] == known, name
     assert len(both.said("attempt")) == 2

@@ -174,15 +174,21 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
 
     opened = [demo.load, tab.tab.select]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    # Gradio would hand each field to a thread of its own before the handler: beside many people that takes seconds.
-    unread: dict[str, Any] = {"preprocess": False}
+    all_of_it = [tab.text, tab.form_text, *form]
 
-    def merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as the browser sends them
-        return _merged(text, form_text, *[one.preprocess(value) for one, value in zip(form, values, strict=True)])
+    def merged(*shown: Any) -> str:  # noqa: ANN401  # as the browser sends them
+        """Return the text with what was changed in the form since it was filled; the very text where nothing was.
 
-    def from_form(text: str, *rest: Any) -> object:  # noqa: ANN401  # as the browser sends them
-        now = merged(text, *rest)
-        return gr.skip() if now == text else now
+        The fields are read here: Gradio would hand each to a thread of its own, which takes seconds beside many people.
+        """
+        read: list[Any] = [one.preprocess(value) for one, value in zip(all_of_it, shown, strict=True)]
+        text, form_text, *values = read
+        edits = read_edits(text, form_text, values)
+        return form_view.write_form(text, replace(form_view.read_form(text), **edits)) if edits else text
+
+    def from_form(*shown: Any) -> object:  # noqa: ANN401  # as the browser sends them
+        now = merged(*shown)
+        return gr.skip() if now == shown[0] else now
 
     tab.preset.input(looks(read_recipe_text), tab.preset, tab.text, **quiet)
     tab.settings.input(shows_errors(_from_settings), [tab.text, tab.preset, tab.settings], tab.text, **quiet)
@@ -190,10 +196,10 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     gr.on(
         [one.blur if isinstance(one, gr.Textbox) else one.input for one in form],
         shows_errors(from_form),
-        [tab.text, tab.form_text, *form],
+        all_of_it,
         tab.text,
         trigger_mode="always_last",
-        **unread,
+        preprocess=False,
         **quiet,
     )
     filled = [tab.form_text, *form]
@@ -225,15 +231,14 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
     )
     train_tokens.wire(tab.look, tab.text, tokens)
     train_take.wire(*tab.taken, tab.text, ctx)
-    # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
-    all_of_it = [tab.text, tab.form_text, *form]
     demo.load(looks(lambda: secrets.token_hex(8)), None, tab.request_key, **quiet)
+    # What was typed last may not have reached the text when a button is pressed, so the buttons read the form too.
     tab.check.click(
         shows_errors(lambda *shown: _check(ctx, merged(*shown))),
         all_of_it,
         tab.tokens,
         show_progress_on=tab.tokens,
-        **unread,
+        preprocess=False,
         api_visibility="private",
     )
     tab.go.click(
@@ -243,14 +248,8 @@ def wire(tab: TrainTab, demo: gr.Blocks, ctx: Context, tokens: TokenView) -> Non
         show_progress_on=tab.result,
         concurrency_limit=AT_ONCE,
         api_visibility="private",
-        **unread,
+        preprocess=False,
     )
-
-
-def _merged(text: str, form_text: str, *values: Any) -> str:  # noqa: ANN401  # as Gradio gives them
-    """Return the text with what was changed in the form since it was filled; the very text where nothing was."""
-    edits = read_edits(text, form_text, values)
-    return form_view.write_form(text, replace(form_view.read_form(text), **edits)) if edits else text
 
 
 def _from_settings(text: str, preset: str, payload: str) -> str:
